@@ -1,0 +1,53 @@
+"""trainguard: the linter for model training.
+
+It tells why a run is not learning, or why a score is too good to be true. The public names are
+resolved on first use, so that importing the package loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainguard.findings import Finding, Report
+    from trainguard.integrations.evaluation import audit_evaluation
+    from trainguard.integrations.files import check
+    from trainguard.integrations.guard import TrainGuardError
+    from trainguard.integrations.hf import TrainGuardCallback, attach
+    from trainguard.integrations.loop import watch
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Finding": "trainguard.findings",
+    "Report": "trainguard.findings",
+    "TrainGuardCallback": "trainguard.integrations.hf",
+    "TrainGuardError": "trainguard.integrations.guard",
+    "attach": "trainguard.integrations.hf",
+    "audit_evaluation": "trainguard.integrations.evaluation",
+    "check": "trainguard.integrations.files",
+    "watch": "trainguard.integrations.loop",
+}
+
+__all__ = [
+    "Finding",
+    "Report",
+    "TrainGuardCallback",
+    "TrainGuardError",
+    "__version__",
+    "attach",
+    "audit_evaluation",
+    "check",
+    "watch",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""TG1xx: adapters and checkpoints on disk."""

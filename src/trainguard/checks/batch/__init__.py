@@ -1,0 +1,1 @@
+"""TG3xx: batches, labels, tokenizer."""

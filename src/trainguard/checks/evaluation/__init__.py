@@ -1,0 +1,1 @@
+"""TG6xx: evaluation under audit."""

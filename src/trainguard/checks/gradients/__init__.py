@@ -1,0 +1,1 @@
+"""TG4xx: gradients and updates."""

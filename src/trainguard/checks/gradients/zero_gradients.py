@@ -1,0 +1,67 @@
+"""Every gradient is exactly zero, step after step.
+
+## Why is this bad?
+No weight learns. A loss that goes up and down with the data hides it: only `grad_norm: 0.0`
+tells. Frozen parameters, labels that are all ignored, a detached loss and rewards without any
+difference all end here.
+
+One zero step is no fault: a batch may hold nothing to learn, and trainable tokens receive
+nothing from a batch without those tokens. Three in a row, up to the last step seen, are.
+
+## Example
+```steps
+steps=1-2 loss=2.3 grad_norm=1.1
+steps=3-6 loss=2.2 grad_norm=0.0   # TG402
+```
+
+## Instead
+Find what cuts the gradient: count the trainable parameters and the supervised labels, look for
+`.detach()`, `.item()` and `torch.no_grad()` between the model and the loss.
+
+```steps
+steps=1-3 loss=2.2 grad_norm=1.2
+steps=4-5 loss=2.2 grad_norm=0.0
+step=6 loss=2.1 grad_norm=0.9
+```
+
+## Source
+F01-F05 of the failure catalogue: `grad_norm` exactly 0.0 in every log of a frozen TRL run.
+Three consecutive steps: measured trainable-token runs show isolated zeros only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from trainguard.facts.steps import StepFacts, consecutive, observed, place
+from trainguard.findings import Finding, NotChecked, Precision, Severity
+from trainguard.registry import check
+
+STEPS = 3
+
+
+@check(
+    "TG402",
+    severity=Severity.ERROR,
+    precision=Precision.HIGH,
+    explains=("TG105", "TG403", "TG503"),
+)
+def zero_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
+    """Fire if the last steps, at least three, all have a gradient norm of exactly zero."""
+    measured = observed(steps, "grad_norm")
+    if not measured:
+        yield NotChecked("no gradient norm was observed")
+        return
+    if measured[-1].grad_norm != 0.0:
+        return
+    *_, run = consecutive(measured, lambda step: step.grad_norm == 0.0)
+    if len(run) < STEPS:
+        return
+    yield Finding(
+        f"step {run[0].step}: the gradient norm is exactly 0.0 from here on "
+        f"({len(run)} of {len(measured)} steps), so no weight learns",
+        fix="count the trainable parameters and the supervised labels, and look for a detached "
+        "loss",
+        location=place(steps, run[0], "grad_norm"),
+        evidence={"steps": len(run), "measured": len(measured)},
+    )

@@ -1,0 +1,1 @@
+"""TG5xx: loss, logs, schedules."""

@@ -1,0 +1,1 @@
+"""TG2xx: model, parameters, optimizer, precision."""

@@ -1,0 +1,169 @@
+"""`trainguard check`, `explain`, `checks`, `demo`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trainguard import __version__
+from trainguard.findings import Severity
+
+if TYPE_CHECKING:
+    from trainguard.facts.intent import Purpose
+    from trainguard.findings import Report
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="trainguard %(version)s")
+def main() -> None:
+    """The linter for model training.
+
+    It tells why a run is not learning, or why a score is too good to be true.
+    """
+
+
+@main.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(["train", "infer"]),
+    help="What the files are about to be used for.",
+)
+@click.option("--select", "chosen", multiple=True, metavar="CODES", help="Checks to run.")
+@click.option("--ignore", "ignored", multiple=True, metavar="CODES", help="Checks to leave out.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "never"]),
+    default="error",
+    show_default=True,
+    help="The mildest severity that gives exit status 1.",
+)
+@click.option(
+    "--output-format",
+    "style",
+    type=click.Choice(["full", "concise", "json"]),
+    default="full",
+    show_default=True,
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@click.option("-v", "--verbose", is_flag=True, help="Say why each check was not run.")
+def check(
+    paths: tuple[str, ...],
+    purpose: Purpose | None,
+    chosen: tuple[str, ...],
+    ignored: tuple[str, ...],
+    fail_on: str,
+    style: str,
+    output: Path | None,
+    verbose: bool,
+) -> None:
+    """Check adapters, checkpoints and training runs at or under PATH (default: here).
+
+    CODES are codes, prefixes of codes or names, separated by commas.
+
+    \b
+    Exit status: 0 clean, 1 findings at or above --fail-on,
+                 2 usage or internal error, 3 nothing was recognised to check.
+    """
+    from trainguard.integrations.files import check as check_files
+    from trainguard.registry import UnknownCheck
+
+    try:
+        report = check_files(
+            *paths,
+            purpose=purpose,
+            chosen=_split(chosen),
+            ignored=_split(ignored),
+            fail_on=None if fail_on == "never" else Severity(fail_on),
+        )
+    except (FileNotFoundError, UnknownCheck) as error:
+        raise click.UsageError(str(error)) from None
+    _print(report, style, output, verbose=verbose)
+    sys.exit(report.exit_code)
+
+
+@main.command()
+@click.argument("wanted", metavar="CODE|NAME")
+def explain(wanted: str) -> None:
+    """Print the documentation of one check."""
+    from trainguard.registry import UnknownCheck, find
+
+    try:
+        found = find(wanted)
+    except UnknownCheck as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"# {found.code} {found.name} ({found.severity}, {found.precision})\n")
+    click.echo(found.doc)
+    if found.explains:
+        names = ", ".join(f"{code} {find(code).name}" for code in found.explains)
+        click.echo(f"\nExplains: {names}")
+
+
+@main.command()
+def checks() -> None:
+    """List every check."""
+    from trainguard.registry import all_checks
+
+    width = max(len(known.name) for known in all_checks())
+    for known in all_checks():
+        click.echo(f"{known.code}  {known.name:<{width}}  {known.severity:<7}  {known.summary}")
+
+
+@main.command()
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Where the runs and adapters are left.",
+)
+def demo(folder: Path) -> None:
+    """Train a tiny model four ways, three of them sabotaged, and diagnose each."""
+    try:
+        from trainguard.reference.demo import run_demo
+    except ImportError as error:
+        raise click.ClickException(
+            f"the demo trains a model and needs {error.name}: pip install 'trainguard[train]'"
+        ) from None
+    sys.exit(run_demo(folder, colour=_colour(sys.stdout)))
+
+
+def _print(report: Report, style: str, output: Path | None, *, verbose: bool) -> None:
+    colour = output is None and _colour(sys.stdout)
+    text = _render(report, style, colour=colour, verbose=verbose)
+    if output is None:
+        click.echo(text, nl=False, color=colour)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+def _render(report: Report, style: str, *, colour: bool, verbose: bool) -> str:
+    if style == "json":
+        from trainguard.report.json import render
+
+        return render(report)
+    from trainguard.report import text
+
+    if style == "concise":
+        return text.concise(report)
+    return text.full(report, colour=colour, verbose=verbose)
+
+
+def _split(words: tuple[str, ...]) -> list[str]:
+    return [code.strip() for word in words for code in word.split(",") if code.strip()]
+
+
+def _colour(stream: object) -> bool:
+    """Colours on a terminal only; NO_COLOR and FORCE_COLOR decide before that."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return bool(getattr(stream, "isatty", lambda: False)())
+
+

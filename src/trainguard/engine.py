@@ -1,0 +1,102 @@
+"""Facts to report: run the selected checks over the evidence and explain what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from trainguard.diagnosis import explain
+from trainguard.facts.evidence import Evidence
+from trainguard.facts.failure import Failure
+from trainguard.findings import Finding, NotChecked, Report, Severity, Subject
+from trainguard.registry import Check, select
+
+
+def judge(
+    evidences: Iterable[Evidence],
+    checks: Sequence[Check] | None = None,
+    *,
+    fail_on: Severity | None = Severity.ERROR,
+) -> Report:
+    """Run the checks over every piece of evidence.
+
+    A check that raises becomes a TG000 finding; it never raises here.
+
+    Args:
+        evidences: what the gatherers read, one per subject.
+        checks: as `registry.select` returns them; all by default.
+        fail_on: the mildest severity that gives exit status 1; None never does.
+    """
+    checks = select() if checks is None else checks
+    evidences = tuple(evidences)
+    tally = _Tally()
+    for evidence in evidences:
+        _judge_one(evidence, checks, tally)
+    explains = {one.code: one.explains for one in checks}
+    return Report(
+        findings=explain(tally.findings, explains),
+        checked=tuple(sorted(tally.ran)),
+        not_checked=(*tally.undecided, *_without_evidence(checks, tally)),
+        subjects=tuple(Subject(evidence.subject, evidence.kind) for evidence in evidences),
+        fail_on=fail_on,
+    )
+
+
+@dataclass
+class _Tally:
+    findings: list[Finding] = field(default_factory=list)
+    ran: set[str] = field(default_factory=set)
+    undecided: list[NotChecked] = field(default_factory=list)
+
+
+def _judge_one(evidence: Evidence, checks: Sequence[Check], tally: _Tally) -> None:
+    failures: list[Failure] = list(evidence.facts.get(Failure, ()))
+    for one in checks:
+        if one.reports_failures:
+            continue
+        if missing := one.missing(evidence):
+            _note_absence(one, missing, evidence, tally)
+        else:
+            failures.extend(_run(one, evidence, tally))
+    for one in checks:
+        if one.reports_failures:
+            _run(one, replace(evidence, facts={Failure: tuple(failures)}), tally)
+
+
+def _run(one: Check, evidence: Evidence, tally: _Tally) -> list[Failure]:
+    """Collect the check's verdicts; what it said before it raised still counts."""
+    decided = True
+    try:
+        for verdict in one.run(evidence):
+            if isinstance(verdict, NotChecked):
+                tally.undecided.append(verdict)
+                decided = False
+            else:
+                tally.findings.append(verdict)
+    except Exception as error:  # a broken check must not hide what the others found
+        return [Failure(f"check {one.code} {one.name}", f"{type(error).__name__}: {error}")]
+    if decided:
+        tally.ran.add(one.code)
+    return []
+
+
+def _note_absence(one: Check, missing: Sequence[type], evidence: Evidence, tally: _Tally) -> None:
+    """Only facts that such a subject should have are worth a word about this subject."""
+    reasons = [evidence.absent[kind] for kind in missing if kind in evidence.absent]
+    if reasons:
+        tally.undecided.append(NotChecked(reasons[0], code=one.code, subject=evidence.subject))
+
+
+def _without_evidence(checks: Sequence[Check], tally: _Tally) -> list[NotChecked]:
+    spoken_for = tally.ran | {entry.code for entry in tally.undecided}
+    spoken_for |= {finding.code for finding in tally.findings}
+    return [
+        NotChecked(f"needs {_wanted(one)}; none was given", code=one.code)
+        for one in checks
+        if one.code not in spoken_for
+    ]
+
+
+def _wanted(one: Check) -> str:
+    kinds = [need.kind for need in one.needs if not need.optional]
+    return " and ".join(getattr(kind, "WANTED", kind.__name__) for kind in kinds)

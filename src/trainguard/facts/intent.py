@@ -1,0 +1,15 @@
+"""What the inspected files are about to be used for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Purpose = Literal["train", "infer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The use that the user stated, if any."""
+
+    purpose: Purpose | None = None

@@ -1,0 +1,87 @@
+"""The one-line notation of facts in a check's examples.
+
+An example is a fenced block whose name is a module of `trainguard.facts`. Each line is a record,
+`# TG501` marks the line at which that check fires:
+
+    step=7 loss=nan logged_loss=0.0 grad_norm=nan   # TG501
+    step=8 loss=2.1 logged_loss=2.1 grad_norm=1.3
+
+Words without `=` come first and say what the record is where a module knows several.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainguard.facts.evidence import Evidence
+
+_FENCE = re.compile(r"^```(?P<kind>[a-z_]+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_MARK = re.compile(r"\s+#(?P<codes>(?:\s+TG\d{3})+)\s*$")
+_SPECIAL = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"), "none": None}
+#: Fences that show the user's code or text, not facts.
+_PROSE = frozenset({"python", "text", "json", "yaml", "toml", "bash"})
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One record of an example."""
+
+    words: tuple[str, ...]
+    fields: Mapping[str, Any]
+    marks: tuple[str, ...]
+    text: str
+
+    @property
+    def word(self) -> str:
+        """The first word, or "" if the record has none."""
+        return self.words[0] if self.words else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One fenced block of facts."""
+
+    kind: str
+    lines: tuple[Line, ...]
+
+    def evidence(self) -> Evidence:
+        """The facts that the lines state; raises ValueError on a line that states none."""
+        module = importlib.import_module(f"trainguard.facts.{self.kind}")
+        return Evidence(subject="example", kind=self.kind, facts=module.from_notation(self.lines))
+
+
+def examples(doc: str) -> Iterator[Example]:
+    """The blocks of facts in a check's documentation, in order."""
+    for fence in _FENCE.finditer(doc):
+        if fence["kind"] not in _PROSE:
+            texts = (text for text in fence["body"].splitlines() if text.strip())
+            yield Example(fence["kind"], tuple(parse(text) for text in texts))
+
+
+def parse(text: str) -> Line:
+    """One line of notation; values are JSON, `nan`, `inf`, `none`, or else plain text."""
+    mark = _MARK.search(text)
+    body = text[: mark.start()] if mark else text
+    tokens = shlex.split(body)
+    pairs = [token.partition("=") for token in tokens if "=" in token]
+    return Line(
+        words=tuple(token for token in tokens if "=" not in token),
+        fields={name: _value(value) for name, _, value in pairs},
+        marks=tuple(mark["codes"].split()) if mark else (),
+        text=body.strip(),
+    )
+
+
+def _value(text: str) -> Any:
+    if text.lower() in _SPECIAL:
+        return _SPECIAL[text.lower()]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

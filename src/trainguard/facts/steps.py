@@ -1,0 +1,169 @@
+"""What was observed at the optimizer steps of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from trainguard.findings import ExcerptLine, Location
+
+if TYPE_CHECKING:
+    from trainguard.facts.notation import Line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFacts:
+    """One optimizer step. None means that the value was not observed.
+
+    A live run fills nearly all fields; a `trainer_state.json` only `step`, the logged values,
+    `grad_norm` (which the Trainer logs before clipping) and the first learning rate.
+    """
+
+    WANTED: ClassVar[str] = "the steps of a training run"
+
+    step: int
+    """Optimizer step, from 1."""
+    loss: float | None = None
+    """Sum of the step's micro-batch losses as the trainer returned them, before any filter."""
+    logged_loss: float | None = None
+    """Loss as the log states it: a mean over the logging window, non-finite values replaced."""
+    grad_norm: float | None = None
+    """L2 norm of all gradients of the step, before clipping."""
+    learning_rates: tuple[float, ...] | None = None
+    """Learning rate of each parameter group at this step."""
+    supervised_tokens: int | None = None
+    """Label positions of the step's batches that are not ignored (-100)."""
+    gradients: int | None = None
+    """Trainable tensors that could have received a gradient."""
+    zero_gradients: int | None = None
+    """How many of them received none, or one that is exactly zero."""
+    nonfinite_gradients: tuple[str, ...] = ()
+    """Names of parameters whose gradient holds a NaN or an infinity before clipping, at most 20."""
+    nonfinite_tensors: int | None = None
+    """How many there are in all."""
+    stepped: bool | None = None
+    """Whether the optimizer really ran; a gradient scaler may skip it."""
+    sampled: int | None = None
+    """Sampled elements of trainable tensors that received a non-zero gradient."""
+    moved: int | None = None
+    """How many of the sampled elements had another value after the step."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether the step can change weights: it ran and some learning rate is not zero."""
+        rates_allow = self.learning_rates is None or any(rate != 0 for rate in self.learning_rates)
+        return self.stepped is not False and rates_allow
+
+    def to_dict(self) -> dict[str, Any]:
+        """The observed fields as JSON values (a NaN stays a float)."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value is not None and value != ()
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> StepFacts:
+        """The inverse of `to_dict`; unknown fields of a newer version are left out.
+
+        Raises:
+            TypeError: the step is missing.
+        """
+        known = {field.name for field in fields(cls)}
+        return cls(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in values.items()
+                if name in known
+            }
+        )
+
+
+def first(steps: Sequence[StepFacts], name: str, *, finite: bool) -> StepFacts | None:
+    """The first step whose observed field is finite, or is not."""
+    for step in steps:
+        value = getattr(step, name)
+        if value is not None and isfinite(value) is finite:
+            return step
+    return None
+
+
+def observed(steps: Sequence[StepFacts], name: str) -> list[StepFacts]:
+    """The steps at which a field was observed."""
+    return [step for step in steps if getattr(step, name) is not None]
+
+
+def place(steps: Sequence[StepFacts], at: StepFacts, key: str, *, around: int = 2) -> Location:
+    """The location of a step: its neighbours as an excerpt, the step itself marked."""
+    index = next(i for i, step in enumerate(steps) if step is at)
+    window = steps[max(0, index - around) : index + around + 1]
+    return Location(
+        step=at.step,
+        key=key,
+        value=_shown(getattr(at, key)),
+        excerpt=tuple(
+            ExcerptLine(label=str(step.step), text=_row(step), marked=step is at)
+            for step in window
+        ),
+    )
+
+
+_COLUMNS = {
+    "loss": "loss",
+    "logged": "logged_loss",
+    "grad_norm": "grad_norm",
+    "lr": "learning_rates",
+    "labels": "supervised_tokens",
+    "sampled": "sampled",
+    "moved": "moved",
+}
+
+
+def _row(step: StepFacts) -> str:
+    return "  ".join(
+        f"{title} {_shown(getattr(step, name)):<8}"
+        for title, name in _COLUMNS.items()
+        if getattr(step, name) is not None
+    ).rstrip()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(dict.fromkeys(_shown(item) for item in value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def consecutive(steps: Sequence[StepFacts], holds: Any) -> Iterator[list[StepFacts]]:
+    """The maximal runs of neighbouring steps for which a condition holds."""
+    run: list[StepFacts] = []
+    for step in steps:
+        if holds(step):
+            run.append(step)
+        elif run:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
+    """`step=7 loss=nan ...`, one step a line; `steps=1-5` repeats the rest of the line."""
+    return {StepFacts: tuple(step for line in lines for step in _steps(line))}
+
+
+def _steps(line: Line) -> Iterator[StepFacts]:
+    values = dict(line.fields)
+    if "lr" in values:
+        values["learning_rates"] = [values.pop("lr")]
+    span = values.pop("steps", None)
+    first_step, last_step = _span(span) if span else (values.pop("step"),) * 2
+    for step in range(first_step, last_step + 1):
+        yield StepFacts.from_dict({**values, "step": step})
+
+
+def _span(text: str) -> tuple[int, int]:
+    start, _, end = text.partition("-")
+    return int(start), int(end)

@@ -1,0 +1,201 @@
+"""The record of a training run on disk: trainguard's own, or a bare `trainer_state.json`.
+
+Files are untrusted: sizes are bounded, every field is checked for its type, nothing is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trainguard.facts import model as model_facts
+from trainguard.facts.evidence import Evidence
+from trainguard.facts.failure import Failure
+from trainguard.facts.model import ModelFacts, OptimizerFacts
+from trainguard.facts.steps import StepFacts
+
+FOLDER = "trainguard"
+STEPS_FILE = "steps.jsonl"
+REPORT_FILE = "report.json"
+STATE_FILE = "trainer_state.json"
+
+MAX_STATE_BYTES = 256 * 2**20
+MAX_LINE_BYTES = 2**20
+MAX_STEPS = 1_000_000
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_NOT_RECORDED = "a log does not record it; train with TrainGuardCallback"
+_FLOATS = ("loss", "logged_loss", "grad_norm")
+_COUNTS = (
+    "step",
+    "supervised_tokens",
+    "gradients",
+    "zero_gradients",
+    "nonfinite_tensors",
+    "sampled",
+    "moved",
+)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds the record of a run, its own or in a checkpoint."""
+    return run_record(folder) is not None
+
+
+def run_record(folder: Path) -> Path | None:
+    """The best record of the run in this folder: live steps before the Trainer's state."""
+    own = [folder / FOLDER / STEPS_FILE, folder / STATE_FILE]
+    checkpoints = [checkpoint / STATE_FILE for checkpoint in _checkpoints(folder)]
+    return next((file for file in [*own, *checkpoints] if file.is_file()), None)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint folders, latest first."""
+    numbered = []
+    for child in folder.iterdir():
+        if (match := _CHECKPOINT.fullmatch(child.name)) and child.is_dir():
+            numbered.append((int(match[1][:18]), child))
+    return [child for _, child in sorted(numbered, reverse=True)]
+
+
+def run_evidence(record: Path, subject: str) -> Evidence:
+    """The facts of a run, read from `steps.jsonl` or `trainer_state.json`; never raises.
+
+    Args:
+        record: the file.
+        subject: the run's folder as the user named it.
+    """
+    facts: dict[type, Any] = {}
+    try:
+        live = record.name == STEPS_FILE
+        facts = _from_steps(record) if live else {StepFacts: _from_state(record)}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        facts = {Failure: (Failure(f"reading {record.name}", f"{type(error).__name__}: {error}"),)}
+    kinds = (StepFacts, ModelFacts, OptimizerFacts)
+    return Evidence(
+        subject=subject,
+        kind="training run",
+        facts=facts,
+        absent={kind: _NOT_RECORDED for kind in kinds if kind not in facts},
+        path=str(record),
+    )
+
+
+def _from_steps(record: Path) -> dict[type, Any]:
+    steps: dict[int, StepFacts] = {}
+    facts: dict[type, Any] = {}
+    for entry in _entries(record):
+        kind = entry.pop("kind", None)
+        if kind == "model":
+            facts[ModelFacts] = model_facts.from_dict(ModelFacts, entry)
+        elif kind == "optimizer":
+            facts[OptimizerFacts] = model_facts.from_dict(OptimizerFacts, entry)
+        elif kind == "failure":
+            failures = facts.get(Failure, ())
+            facts[Failure] = (*failures, Failure(str(entry["what"]), str(entry["error"])))
+        elif kind == "step":
+            step = step_from_json(entry)
+            steps[step.step] = step
+        elif kind == "log":
+            log = step_from_json(entry)
+            steps[log.step] = with_log(steps.get(log.step), log)
+    return facts | {StepFacts: tuple(steps[number] for number in sorted(steps))}
+
+
+def _entries(record: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a record; a last line that a killed run left unfinished is dropped."""
+    with record.open("rb") as lines:
+        for number in range(1, MAX_STEPS + 1):
+            line = lines.readline(MAX_LINE_BYTES)
+            if not line.endswith(b"\n"):
+                if len(line) == MAX_LINE_BYTES:
+                    raise ValueError(f"line {number} is longer than {MAX_LINE_BYTES} bytes")
+                return
+            try:
+                entry = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number} is not JSON: {error}") from None
+            if not isinstance(entry, dict):
+                raise ValueError(f"line {number} is not an object")
+            yield entry
+
+
+def _from_state(record: Path) -> tuple[StepFacts, ...]:
+    size = record.stat().st_size
+    if size > MAX_STATE_BYTES:
+        raise ValueError(f"{size} bytes; more than {MAX_STATE_BYTES} are not read")
+    state = json.loads(record.read_bytes())
+    history = state.get("log_history") if isinstance(state, dict) else None
+    if not isinstance(history, list):
+        raise ValueError("it has no log_history")
+    return tuple(steps_from_logs(entry for entry in history if isinstance(entry, dict)))
+
+
+def steps_from_logs(entries: Iterable[Mapping[str, Any]]) -> Iterator[StepFacts]:
+    """The logged training steps of a Trainer's history; evaluations and summaries are left out."""
+    for entry in entries:
+        step = entry.get("step")
+        log = log_facts(entry, step if isinstance(step, int) else 0)
+        if log is not None and log.step > 0:
+            yield log
+
+
+def log_facts(entry: Mapping[str, Any], step: int) -> StepFacts | None:
+    """What one training log line states; None if it is none.
+
+    The Trainer logs `grad_norm` before clipping and the learning rate of the first group only.
+    """
+    if "loss" not in entry:
+        return None
+    rate = _float(entry.get("learning_rate"))
+    return StepFacts(
+        step=step,
+        logged_loss=_float(entry["loss"]),
+        grad_norm=_float(entry.get("grad_norm")),
+        learning_rates=None if rate is None else (rate,),
+    )
+
+
+def with_log(step: StepFacts | None, log: StepFacts) -> StepFacts:
+    """A step together with what the log says of it; what was seen live stays."""
+    if step is None:
+        return log
+    return replace(
+        step,
+        logged_loss=log.logged_loss,
+        grad_norm=log.grad_norm if step.grad_norm is None else step.grad_norm,
+        learning_rates=step.learning_rates or log.learning_rates,
+    )
+
+
+def step_to_json(step: StepFacts) -> dict[str, Any]:
+    """The observed fields as strict JSON values: a non-finite number becomes a string."""
+    return {name: _strict(value) for name, value in step.to_dict().items()}
+
+
+def step_from_json(entry: Mapping[str, Any]) -> StepFacts:
+    """The inverse of `step_to_json`; raises ValueError or TypeError on a foreign value."""
+    values = {
+        **{name: float(entry[name]) for name in _FLOATS if entry.get(name) is not None},
+        **{name: int(entry[name]) for name in _COUNTS if entry.get(name) is not None},
+    }
+    if entry.get("learning_rates") is not None:
+        values["learning_rates"] = [float(rate) for rate in entry["learning_rates"]]
+    if isinstance(entry.get("stepped"), bool):
+        values["stepped"] = entry["stepped"]
+    names = entry.get("nonfinite_gradients") or ()
+    return StepFacts.from_dict({**values, "nonfinite_gradients": [str(name) for name in names]})
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not float("-inf") < value < float("inf"):
+        return str(value)
+    return value
+
+
+def _float(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

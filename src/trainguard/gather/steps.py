@@ -1,0 +1,303 @@
+"""Watching the optimizer steps of a live run, without disturbing it.
+
+Everything is computed out of place, on the tensors' own device, without random numbers. The
+numbers of a step that live on an accelerator travel to the host as one small vector, by an
+asynchronous copy that is read once it has arrived: watching never makes the host wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import hypot, isfinite
+from typing import TYPE_CHECKING, Any
+
+from trainguard.facts.steps import StepFacts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module, Parameter
+    from torch.optim import Optimizer
+
+IGNORED_LABEL = -100
+#: Elements of each parameter that are compared before and after an update. They cost 0.2 % of a
+#: training step; whether a tensor moves at all needs no more.
+SAMPLE = 64
+#: Steps whose numbers may be on their way from the device; the host is never so far ahead.
+IN_FLIGHT = 32
+MAX_NAMES = 20
+
+
+class StepRecorder:
+    """Collects the facts of each optimizer step of one model.
+
+    The order of calls within a step: `micro_batch` for each, `gradients` after the last backward
+    and before clipping, `updated` after the optimizer, `finish`. Steps come out of `finish` in
+    order, on an accelerator possibly some steps later; `drain` waits for the rest.
+    """
+
+    def __init__(self, model: Module) -> None:
+        self._named = [(name, p) for name, p in model.named_parameters() if not _is_sharded(p)]
+        self._transfer = _Transfer()
+        self._pending: deque[_Pending] = deque()
+        self._reset()
+
+    def micro_batch(self, loss: Any, inputs: Any) -> None:
+        """Add one micro-batch: its loss as returned, and the labels of its inputs.
+
+        Args:
+            loss: scalar tensor or number, before any filter; None if it is not known.
+            inputs: the batch; its `labels`, an integer tensor of any shape, are counted.
+        """
+        if loss is not None:
+            self._add("loss", _detached(loss))
+        labels = inputs.get("labels") if isinstance(inputs, Mapping) else None
+        if _is_integer_tensor(labels):
+            self._add("tokens", (labels != IGNORED_LABEL).sum())
+
+    def gradients(self, scale: Tensor | None = None) -> None:
+        """Take the norm of every gradient, and the sampled weights, before clipping.
+
+        A second call within a step (after another micro-batch) replaces the first.
+
+        Args:
+            scale: the factor of a gradient scaler, a device scalar; None if there is none.
+        """
+        trainable = [(name, p) for name, p in self._named if p.requires_grad]
+        held = [(name, p) for name, p in trainable if p.grad is not None and not p.grad.is_sparse]
+        self._trainable = len(trainable)
+        self._names = [name for name, _ in held]
+        self._sampled = [p for _, p in held if p.numel()]
+        norms = _norms([p.grad for _, p in held if p.grad is not None])
+        self._numbers["norms"] = norms / scale if scale is not None and norms is not None else norms
+        self._received = _sample([p.grad for p in self._sampled if p.grad is not None])
+        self._before = _sample(self._sampled)
+
+    def updated(self) -> None:
+        """Compare the sampled weights with what they were before the update."""
+        if self._before is None or self._received is None:
+            return
+        received = self._received != 0
+        moved = (_sample(self._sampled) != self._before) & received
+        self._numbers |= {"sampled": received.sum(), "moved": moved.sum()}
+
+    def finish(
+        self, step: int, rates: Sequence[float] | None, stepped: bool | None
+    ) -> list[StepFacts]:
+        """Close the step and return the facts that have reached the host, in order.
+
+        Args:
+            step: optimizer step, from 1.
+            rates: learning rate of each parameter group at this step.
+            stepped: whether the optimizer ran; None if that was not observed.
+        """
+        self._pending.append(
+            _Pending(
+                step=step,
+                rates=tuple(rates) if rates is not None else None,
+                stepped=stepped,
+                names=self._names,
+                trainable=self._trainable,
+                numbers=self._transfer.send(self._numbers),
+            )
+        )
+        self._reset()
+        return list(self._arrived())
+
+    def drain(self) -> list[StepFacts]:
+        """Wait for everything that is under way; for the end of the run."""
+        return [self._pending.popleft().facts() for _ in range(len(self._pending))]
+
+    def _reset(self) -> None:
+        self._numbers: dict[str, Any] = {}
+        self._names: list[str] = []
+        self._trainable: int | None = None
+        self._sampled: list[Parameter] = []
+        self._received: Tensor | None = None
+        self._before: Tensor | None = None
+
+    def _add(self, name: str, value: Any) -> None:
+        total = self._numbers.get(name)
+        self._numbers[name] = value if total is None else total + value
+
+    def _arrived(self) -> Iterator[StepFacts]:
+        while self._pending and (
+            self._pending[0].numbers.here() or len(self._pending) > IN_FLIGHT
+        ):
+            yield self._pending.popleft().facts()
+
+
+def learning_rates(optimizer: Optimizer) -> tuple[float, ...] | None:
+    """The rate of each group; None where one lives on a device and reading it would wait."""
+    rates = [group.get("lr") for group in optimizer.param_groups]
+    known = [float(rate) for rate in rates if isinstance(rate, int | float)]
+    return tuple(known) if len(known) == len(rates) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pending:
+    """A step whose numbers may still be on their way to the host."""
+
+    step: int
+    rates: tuple[float, ...] | None
+    stepped: bool | None
+    names: list[str]
+    trainable: int | None
+    numbers: _Numbers
+
+    def facts(self) -> StepFacts:
+        values = self.numbers.read()
+        norms = values.get("norms", [])
+        seen = self.trainable is not None
+        bad = [name for name, norm in zip(self.names, norms, strict=False) if not isfinite(norm)]
+        return StepFacts(
+            step=self.step,
+            loss=_first(values, "loss"),
+            grad_norm=hypot(*norms) if seen else None,
+            learning_rates=self.rates,
+            supervised_tokens=_count(values, "tokens"),
+            gradients=self.trainable,
+            zero_gradients=(self.trainable or 0) - sum(n != 0.0 for n in norms) if seen else None,
+            nonfinite_gradients=tuple(bad[:MAX_NAMES]),
+            nonfinite_tensors=len(bad) if seen else None,
+            stepped=self.stepped,
+            sampled=_count(values, "sampled"),
+            moved=_count(values, "moved"),
+        )
+
+
+@dataclass(slots=True)
+class _Numbers:
+    """The numbers of one step: those on the host at once, the others when they arrive."""
+
+    host: dict[str, list[float]]
+    layout: dict[str, int]
+    buffer: Tensor | None = None
+    arrival: Any = None
+    transfer: _Transfer | None = None
+
+    def here(self) -> bool:
+        return self.arrival is None or bool(self.arrival.query())
+
+    def read(self) -> dict[str, list[float]]:
+        if self.buffer is None:
+            return self.host
+        self.arrival.synchronize()
+        values = self.buffer.tolist()
+        if self.transfer is not None:
+            self.transfer.give_back(self.buffer)
+        return self.host | dict(_cut(values, self.layout))
+
+
+class _Transfer:
+    """Sends numbers from a device to page-locked buffers that are used again and again.
+
+    A fresh page-locked allocation, or a copy to ordinary memory, would wait for the device.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Tensor] = []
+
+    def send(self, numbers: Mapping[str, Any]) -> _Numbers:
+        """Start the copy.
+
+        Args:
+            numbers: by name, a number, a tensor of at most one dimension, or None.
+        """
+        import torch
+
+        host: dict[str, list[float]] = {}
+        parts: dict[str, Tensor] = {}
+        for name, value in numbers.items():
+            if isinstance(value, torch.Tensor) and value.device.type != "cpu":
+                parts[name] = value.reshape(-1).to(torch.float32)
+            elif isinstance(value, torch.Tensor):
+                host[name] = value.reshape(-1).tolist()
+            elif value is not None:
+                host[name] = [value]
+        layout = {name: part.numel() for name, part in parts.items()}
+        if not parts:
+            return _Numbers(host, layout)
+        home = next(iter(parts.values())).device
+        vector = torch.cat([part.to(home, non_blocking=True) for part in parts.values()])
+        buffer = self._buffer(vector.numel())
+        buffer[: vector.numel()].copy_(vector, non_blocking=True)
+        arrival = getattr(torch, home.type).Event()
+        arrival.record()
+        return _Numbers(host, layout, buffer, arrival, self)
+
+    def give_back(self, buffer: Tensor) -> None:
+        """Make a buffer that has been read available again."""
+        self._free.append(buffer)
+
+    def _buffer(self, size: int) -> Tensor:
+        import torch
+
+        if self._free and self._free[-1].numel() >= size:
+            return self._free.pop()
+        self._free.clear()
+        return torch.empty(size, dtype=torch.float32, pin_memory=True)
+
+
+def _cut(values: list[float], layout: Mapping[str, int]) -> Iterator[tuple[str, list[float]]]:
+    start = 0
+    for name, size in layout.items():
+        yield name, values[start : start + size]
+        start += size
+
+
+def _first(values: Mapping[str, list[float]], name: str) -> float | None:
+    return float(values[name][0]) if values.get(name) else None
+
+
+def _count(values: Mapping[str, list[float]], name: str) -> int | None:
+    return int(values[name][0]) if values.get(name) else None
+
+
+def _is_sharded(parameter: Tensor) -> bool:
+    """A shard's norm says nothing about its tensor; judging it needs the other ranks."""
+    return hasattr(parameter, "to_local") or hasattr(parameter, "ds_id")
+
+
+def _detached(loss: Any) -> Any:
+    import torch
+
+    return loss.detach().float().sum() if isinstance(loss, torch.Tensor) else float(loss)
+
+
+def _is_integer_tensor(labels: Any) -> bool:
+    import torch
+
+    return isinstance(labels, torch.Tensor) and labels.dtype in (torch.int64, torch.int32)
+
+
+def _norms(gradients: list[Tensor]) -> Tensor | None:
+    """L2 norm of each gradient, in float32 or better (float16 would overflow above 65504)."""
+    import torch
+
+    if not gradients:
+        return None
+    wide = any(gradient.dtype == torch.float64 for gradient in gradients)
+    dtype = torch.float64 if wide else torch.float32
+    home = gradients[0].device
+    with torch.no_grad():
+        norms = torch._foreach_norm(gradients, 2, dtype=dtype)
+        return torch.stack([norm.to(home, non_blocking=True) for norm in norms])
+
+
+def _sample(tensors: Sequence[Tensor]) -> Tensor | None:
+    """The first elements of the first row of each tensor, in one vector of its own storage."""
+    import torch
+
+    if not tensors:
+        return None
+    home = tensors[0].device
+    heads = [_head(tensor.detach()).to(home, non_blocking=True) for tensor in tensors]
+    return torch.cat(heads)
+
+
+def _head(tensor: Tensor) -> Tensor:
+    while tensor.dim() > 1:
+        tensor = tensor[0]
+    return tensor.reshape(-1)[:SAMPLE]

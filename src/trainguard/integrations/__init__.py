@@ -1,0 +1,1 @@
+"""Ways in: files, the Trainer, a plain loop, an evaluation."""

@@ -1,0 +1,199 @@
+"""One watched run: keeps its facts, judges them as they come, records them and speaks up.
+
+Shared by the Trainer callback and the plain loop. It knows neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from trainguard.engine import judge
+from trainguard.facts import model as model_facts
+from trainguard.facts.evidence import Evidence
+from trainguard.facts.failure import Failure
+from trainguard.facts.model import ModelFacts, OptimizerFacts
+from trainguard.facts.steps import StepFacts
+from trainguard.findings import Finding, Report, Severity
+from trainguard.gather.run import FOLDER, REPORT_FILE, STEPS_FILE, step_to_json, with_log
+from trainguard.registry import Check, select
+from trainguard.report import text
+
+OnFinding = Literal["warn", "stop", "raise"]
+
+RECORD_VERSION = 1
+#: Steps that the final report judges; a run may be longer, memory must not.
+HISTORY = 10_000
+#: Steps that are judged after each step; the longest pattern any check looks for is ten.
+RECENT = 32
+
+logger = logging.getLogger("trainguard")
+
+
+class TrainGuardError(RuntimeError):
+    """Raised by `on_finding="raise"`; the message is the diagnosis, `report` the whole report."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("\n" + text.full(report))
+        self.report = report
+
+
+class Guard:
+    """The facts, the findings and the record of one run.
+
+    Args:
+        subject: the run as messages name it.
+        folder: where `trainguard/steps.jsonl` and `report.json` go; None records nothing.
+        on_finding: what an error does: "warn" logs it once per cause, "stop" also asks the run
+            to end, "raise" raises TrainGuardError.
+        selected: the checks to run; all by default.
+    """
+
+    def __init__(
+        self,
+        *,
+        subject: str,
+        folder: Path | None = None,
+        on_finding: OnFinding = "warn",
+        selected: Iterable[Check] | None = None,
+    ) -> None:
+        if on_finding not in ("warn", "stop", "raise"):
+            raise ValueError(f"on_finding is {on_finding!r}; use 'warn', 'stop' or 'raise'")
+        self.subject = subject
+        self.on_finding = on_finding
+        self.stop_requested = False
+        self._checks = tuple(select() if selected is None else selected)
+        self._structure: dict[type, Any] = {}
+        self._steps: deque[StepFacts] = deque(maxlen=HISTORY)
+        self._failures: list[Failure] = []
+        self._announced: set[str] = set()
+        self._folder = folder / FOLDER if folder is not None else None
+        self._record: TextIO | None = None
+
+    @property
+    def report(self) -> Report:
+        """Everything found so far."""
+        return self._judge(tuple(self._steps))
+
+    def open(self, *, resumed: bool = False, **run: Any) -> None:
+        """Start the record with what is known of the run; a resumed run continues its record."""
+        if self._folder is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / STEPS_FILE
+        self._record = path.open("a" if resumed else "w", encoding="utf-8")
+        self._write({"kind": "run", "version": RECORD_VERSION, **run})
+
+    def structure(self, *facts: ModelFacts | OptimizerFacts) -> None:
+        """Take in what the model and the optimizer look like before the first step."""
+        for fact in facts:
+            self._structure[type(fact)] = fact
+            kind = "model" if isinstance(fact, ModelFacts) else "optimizer"
+            self._write({"kind": kind, **model_facts.to_dict(fact)})
+
+    def steps(self, new: Iterable[StepFacts]) -> None:
+        """Take in finished steps."""
+        for step in new:
+            self._steps.append(step)
+            self._write({"kind": "step", **step_to_json(step)})
+
+    def log(self, log: StepFacts) -> None:
+        """Take in what the training log says of a step."""
+        self._write({"kind": "log", **step_to_json(log)})
+        for index in range(len(self._steps) - 1, -1, -1):
+            if self._steps[index].step == log.step:
+                self._steps[index] = with_log(self._steps[index], log)
+                return
+            if self._steps[index].step < log.step:
+                break
+        self._steps.append(log)
+
+    def review(self) -> None:
+        """Judge the recent steps; announce, stop or raise for causes that are new."""
+        recent = [self._steps[i] for i in range(-min(RECENT, len(self._steps)), 0)]
+        report = self._judge(tuple(recent))
+        new = [cause for cause in report.causes if cause.code not in self._announced]
+        if not new:
+            return
+        self._announced |= {finding.code for finding in report.findings}
+        self._act(report, new)
+
+    def close(self) -> None:
+        """Write the report and end the record."""
+        if self._folder is not None and self._record is not None:
+            report = self._folder / REPORT_FILE
+            report.write_text(self.report.to_json() + "\n", encoding="utf-8")
+        if self._record is not None:
+            self._record.close()
+            self._record = None
+
+    @contextmanager
+    def shielded(self, what: str, stop_watching: Callable[[], None]) -> Iterator[None]:
+        """Keep an exception of trainguard's own from ending the user's run.
+
+        Args:
+            what: what is being done, for the report.
+            stop_watching: takes everything off the run; called after a failure, and before the
+                TrainGuardError that the user asked for leaves.
+        """
+        try:
+            yield
+        except TrainGuardError:
+            stop_watching()
+            self.close()
+            raise
+        except Exception as error:
+            stop_watching()
+            self.fail(what, error)
+
+    def fail(self, what: str, error: Exception) -> None:
+        """Note a failure of trainguard itself; it is reported as TG000."""
+        failure = Failure(what, f"{type(error).__name__}: {error}")
+        self._failures.append(failure)
+        logger.warning("trainguard stopped watching: %s failed with %s", what, failure.error)
+        try:
+            self._write({"kind": "failure", "what": what, "error": failure.error})
+        except (OSError, ValueError):
+            self._record = None
+
+    def _judge(self, steps: tuple[StepFacts, ...]) -> Report:
+        facts: dict[type, Any] = {**self._structure, Failure: tuple(self._failures)}
+        if steps:
+            facts[StepFacts] = steps
+        evidence = Evidence(
+            subject=self.subject,
+            kind="training run",
+            facts=facts,
+            absent={StepFacts: "no step was made yet"},
+            path=str(self._folder / STEPS_FILE) if self._folder else None,
+        )
+        return judge([evidence], self._checks)
+
+    def _act(self, report: Report, new: list[Finding]) -> None:
+        kept = {cause.code for cause in new}
+        shown = replace(
+            report,
+            findings=tuple(
+                finding
+                for finding in report.findings
+                if finding.code in kept or kept & set(finding.explained_by)
+            ),
+        )
+        logger.warning("\n%s", text.full(shown, summary=False))
+        if all(cause.severity is not Severity.ERROR for cause in new):
+            return
+        if self.on_finding == "raise":
+            raise TrainGuardError(shown)
+        self.stop_requested = self.on_finding == "stop"
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        """One line, flushed: a killed run keeps its evidence."""
+        if self._record is not None:
+            self._record.write(json.dumps(entry) + "\n")
+            self._record.flush()

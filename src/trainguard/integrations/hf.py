@@ -1,0 +1,228 @@
+"""trainguard in a Hugging Face `Trainer`, and in every trainer that derives from it (TRL's)."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import weakref
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from trainguard import __version__
+from trainguard.findings import Report
+from trainguard.gather.model import (
+    model_facts,
+    optimizer_facts,
+    unwrapped_model,
+    unwrapped_optimizer,
+)
+from trainguard.gather.run import log_facts
+from trainguard.gather.steps import StepRecorder, learning_rates
+from trainguard.integrations.guard import Guard, OnFinding
+from trainguard.registry import select
+
+
+class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
+    """Watches a run and names the cause at the first bad step.
+
+        trainer = Trainer(..., callbacks=[TrainGuardCallback()])
+        trainer.train()
+        trainer_report = callback.report
+
+    The run itself is not changed: weights, random numbers and logs are bit-identical with and
+    without the callback. It leaves `trainguard/steps.jsonl` and `trainguard/report.json` in the
+    output folder, which `trainguard check` reads.
+
+    Args:
+        on_finding: what an error does. "warn" logs it once per cause; "stop" also ends training
+            after the step at which it was found; "raise" raises TrainGuardError there. A fault
+            of the model's structure is found before the first step.
+        ignore: codes, code prefixes or names of checks to leave out.
+
+    Raises:
+        ValueError: on_finding or ignore is not one of the known words.
+    """
+
+    def __init__(self, on_finding: OnFinding = "warn", ignore: Iterable[str] = ()) -> None:
+        self._on_finding = on_finding
+        self._checks = select(ignored=ignore)
+        self._guard = Guard(subject="run", on_finding=on_finding, selected=self._checks)
+        self._trainer: weakref.ref[Any] | None = None
+        self._recorder: StepRecorder | None = None
+        self._optimizer: Any = None
+        self._step_hook: Any = None
+        self._stepped = False
+        self._rates: tuple[float, ...] | None = None
+
+    @property
+    def report(self) -> Report:
+        """Everything found so far; complete once training has ended."""
+        return self._guard.report
+
+    def bind(self, trainer: Any) -> None:
+        """Tell the callback its trainer; `attach` does it, otherwise it is found by itself."""
+        self._trainer = weakref.ref(trainer)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Judge the model and the optimizer before the first step, and begin to watch."""
+        self._detach()
+        self._guard = Guard(
+            subject=args.output_dir,
+            folder=Path(args.output_dir) if state.is_world_process_zero else None,
+            on_finding=self._on_finding,
+            selected=self._checks,
+        )
+        with self._shielded("attaching to the trainer"):
+            self._begin(state, kwargs["model"], kwargs["optimizer"])
+        with self._shielded("judging the model"):
+            self._review(state)
+        return self._obey(control)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Read the learning rates of this very step."""
+        self._stepped = False
+        if self._optimizer is not None:
+            self._rates = learning_rates(self._optimizer)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Compare the sampled weights with what they were."""
+        if self._recorder is not None:
+            with self._shielded("comparing weights"):
+                self._recorder.updated()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Close the step; it is judged here, or after the log line if there is to be one."""
+        if self._recorder is None:
+            return None
+        with self._shielded("closing a step"):
+            new = self._recorder.finish(state.global_step, self._rates, self._stepped)
+            self._guard.steps(new)
+            if not control.should_log:
+                self._review(state)
+        return self._obey(control)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
+    ) -> Any:
+        """Put what the log says beside what was seen."""
+        if self._recorder is None or not logs:
+            return None
+        with self._shielded("reading the log"):
+            if (log := log_facts(logs, state.global_step)) is not None:
+                self._guard.log(log)
+                self._review(state)
+        return self._obey(control)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Judge what is left and write the report."""
+        recorder = self._recorder
+        self._detach()
+        with self._shielded("ending the run"):
+            if recorder is not None:
+                self._guard.steps(recorder.drain())
+                self._review(state)
+        with self._shielded("writing the report"):
+            self._guard.close()
+
+    def _begin(self, state: Any, model: Any, optimizer: Any) -> None:
+        trainer = self._trainer() if self._trainer is not None else _find_trainer(self)
+        name = type(trainer).__name__ if trainer is not None else "unknown"
+        self._guard.open(
+            resumed=state.global_step > 0,
+            trainguard=__version__,
+            trainer=name,
+            max_steps=state.max_steps,
+        )
+        model = unwrapped_model(model)
+        self._optimizer = unwrapped_optimizer(optimizer)
+        self._guard.structure(model_facts(model), optimizer_facts(model, self._optimizer))
+        self._recorder = StepRecorder(model)
+        self._step_hook = self._optimizer.register_step_post_hook(self._on_optimizer_ran)
+        if trainer is None:
+            raise LookupError("no trainer holds this callback; use trainguard.attach(trainer)")
+        self._watch_training_step(trainer)
+
+    def _watch_training_step(self, trainer: Any) -> None:
+        """Shadow the trainer's method on the instance: no event shows the batch and its loss."""
+        original = trainer.training_step
+        callback = weakref.ref(self)
+
+        @functools.wraps(original)
+        def training_step(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            loss = original(model, inputs, *args, **kwargs)
+            if (watcher := callback()) is not None:
+                watcher._on_training_step(trainer, inputs, loss)
+            return loss
+
+        training_step.trainguard = True  # type: ignore[attr-defined]
+        trainer.training_step = training_step
+        self._trainer = weakref.ref(trainer)
+
+    def _on_training_step(self, trainer: Any, inputs: Any, loss: Any) -> None:
+        if self._recorder is None:
+            return
+        with self._shielded("watching a micro-batch"):
+            self._recorder.micro_batch(loss, inputs)
+            if trainer.accelerator.sync_gradients:
+                self._recorder.gradients(scale=_loss_scale(trainer.accelerator))
+
+    def _on_optimizer_ran(self, *_: Any) -> None:
+        self._stepped = True
+
+    def _review(self, state: Any) -> None:
+        if state.is_world_process_zero:
+            self._guard.review()
+
+    def _shielded(self, what: str) -> AbstractContextManager[None]:
+        return self._guard.shielded(what, self._detach)
+
+    def _obey(self, control: Any) -> Any:
+        if self._guard.stop_requested:
+            control.should_training_stop = True
+        return control
+
+    def _detach(self) -> None:
+        self._recorder = None
+        if self._step_hook is not None:
+            self._step_hook.remove()
+            self._step_hook = None
+        trainer = self._trainer() if self._trainer is not None else None
+        if trainer is not None and hasattr(vars(trainer).get("training_step"), "trainguard"):
+            del trainer.training_step
+
+
+def attach(trainer: Any, **options: Any) -> TrainGuardCallback:
+    """Watch a trainer that already exists; returns the callback, whose `report` fills.
+
+    Args:
+        trainer: a `transformers.Trainer` or one derived from it.
+        options: as for TrainGuardCallback.
+    """
+    callback = TrainGuardCallback(**options)
+    callback.bind(trainer)
+    trainer.add_callback(callback)
+    return callback
+
+
+def _find_trainer(callback: TrainerCallback) -> Any:
+    """The trainer whose handler is calling: no event passes it, but its frame is on the stack."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        holder = frame.f_locals.get("self")
+        handler = getattr(holder, "callback_handler", None)
+        if handler is not None and callback in handler.callbacks:
+            return holder
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _loss_scale(accelerator: Any) -> Any:
+    """The gradient scaler's factor as it lies on the device; `get_scale()` would wait for it."""
+    scaler = getattr(accelerator, "scaler", None)
+    if scaler is None or not scaler.is_enabled():
+        return None
+    return getattr(scaler, "_scale", None)

@@ -1,0 +1,212 @@
+"""trainguard in a plain PyTorch loop.
+
+PyTorch offers no event between the backward pass and clipping, so `torch.autograd.backward`,
+which `Tensor.backward`, accelerate and gradient scalers all call, is wrapped while the loop is
+watched; the optimizer and the model are watched through their public hooks. Everything is
+restored when the block ends.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from trainguard.facts.steps import StepFacts
+from trainguard.findings import Report
+from trainguard.integrations.guard import Guard, OnFinding
+from trainguard.registry import select
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from torch.optim import Optimizer
+
+
+def watch(
+    model: Module,
+    optimizer: Optimizer,
+    *,
+    output_dir: str | Path | None = None,
+    on_finding: OnFinding = "warn",
+    ignore: Iterable[str] = (),
+) -> LoopGuard:
+    """Watch a training loop and name the cause at the first bad step.
+
+        with watch(model, optimizer) as guard:
+            for batch in loader:
+                loss = model(**batch).loss
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        print(guard.report.causes)
+
+    The loss is the model output's own `loss` where it has one, otherwise what `backward` was
+    called on (then only whether it is finite and whether it varies is judged).
+
+    Args:
+        model: the module that is trained, wrapped or not.
+        optimizer: the optimizer that steps it, wrapped or not.
+        output_dir: where `trainguard/steps.jsonl` and `report.json` go; None records nothing.
+        on_finding: what an error does: "warn" logs it once per cause, "raise" raises
+            TrainGuardError when the step ends, "stop" sets `stop_requested` for the loop to see.
+        ignore: codes, code prefixes or names of checks to leave out.
+
+    Raises:
+        ValueError: on_finding or ignore is not one of the known words.
+    """
+    folder = Path(output_dir) if output_dir is not None else None
+    guard = Guard(
+        subject=str(output_dir) if output_dir is not None else type(model).__name__,
+        folder=folder,
+        on_finding=on_finding,
+        selected=select(ignored=ignore),
+    )
+    return LoopGuard(model, optimizer, guard)
+
+
+class LoopGuard:
+    """A watched loop, as `watch` returns it: a context manager with a `report`."""
+
+    def __init__(self, model: Module, optimizer: Optimizer, guard: Guard) -> None:
+        from trainguard.gather.model import unwrapped_model, unwrapped_optimizer
+
+        self._model = unwrapped_model(model)
+        self._optimizer = unwrapped_optimizer(optimizer)
+        self._guard = guard
+        self._undo: list[Any] = []
+        self._recorder: Any = None
+        self._step = 0
+        self._rates: tuple[float, ...] | None = None
+        self._labels: Any = None
+        self._output_loss: Any = None
+
+    @property
+    def report(self) -> Report:
+        """Everything found so far; complete once the block has ended."""
+        return self._guard.report
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether `on_finding="stop"` asks the loop to end."""
+        return self._guard.stop_requested
+
+    def log(self, loss: float, **_: Any) -> None:
+        """Say what the loop logs for the last step, to be compared with what was seen.
+
+        Args:
+            loss: the loss as it is logged.
+        """
+        with self._shielded("reading the log"):
+            self._guard.log(StepFacts(step=self._step, logged_loss=float(loss)))
+            self._guard.review()
+
+    def __enter__(self) -> Self:
+        with self._shielded("attaching to the loop"):
+            self._begin()
+        with self._shielded("judging the model"):
+            self._guard.review()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        recorder = self._recorder
+        self._end()
+        if recorder is not None:
+            with self._shielded("ending the run"):
+                self._guard.steps(recorder.drain())
+                if error is None:
+                    self._guard.review()
+        with self._shielded("writing the report"):
+            self._guard.close()
+
+    def _begin(self) -> None:
+        from trainguard import __version__
+        from trainguard.gather.model import model_facts, optimizer_facts
+        from trainguard.gather.steps import StepRecorder
+
+        self._guard.open(trainguard=__version__, trainer="loop")
+        self._guard.structure(
+            model_facts(self._model), optimizer_facts(self._model, self._optimizer)
+        )
+        self._recorder = StepRecorder(self._model)
+        hooks = [
+            self._model.register_forward_pre_hook(self._before_forward, with_kwargs=True),
+            self._model.register_forward_hook(self._after_forward),
+            self._optimizer.register_step_pre_hook(self._before_step),
+            self._optimizer.register_step_post_hook(self._after_step),
+        ]
+        self._undo = [hook.remove for hook in hooks]
+        self._undo.append(_wrap_backward(self))
+
+    def _end(self) -> None:
+        self._recorder = None
+        while self._undo:
+            self._undo.pop()()
+
+    def _before_forward(self, module: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
+        import torch
+
+        if torch.is_grad_enabled():
+            self._labels = kwargs.get("labels")
+            self._output_loss = None
+
+    def _after_forward(self, module: Any, args: Any, output: Any) -> None:
+        import torch
+
+        if torch.is_grad_enabled():
+            self._output_loss = getattr(output, "loss", None)
+
+    def after_backward(self, loss: Any) -> None:
+        """Take in one backward pass: its loss, the labels of its batch, the gradients so far."""
+        if self._recorder is None:
+            return
+        with self._shielded("watching a backward pass"):
+            seen = self._output_loss if self._output_loss is not None else loss
+            self._recorder.micro_batch(seen, {"labels": self._labels})
+            self._recorder.gradients()
+            self._labels = self._output_loss = None
+
+    def _before_step(self, *_: Any) -> None:
+        from trainguard.gather.steps import learning_rates
+
+        self._rates = learning_rates(self._optimizer)
+
+    def _after_step(self, *_: Any) -> None:
+        if self._recorder is None:
+            return
+        with self._shielded("closing a step"):
+            self._step += 1
+            self._recorder.updated()
+            self._guard.steps(self._recorder.finish(self._step, self._rates, stepped=True))
+            self._guard.review()
+
+    def _shielded(self, what: str) -> AbstractContextManager[None]:
+        return self._guard.shielded(what, self._end)
+
+
+def _wrap_backward(watcher: LoopGuard) -> Any:
+    """Put a witness behind `torch.autograd.backward`; returns what takes it away again."""
+    import torch
+
+    original = torch.autograd.backward
+
+    @functools.wraps(original)
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(tensors, *args, **kwargs)
+        watcher.after_backward(tensors if isinstance(tensors, torch.Tensor) else tensors[0])
+        return result
+
+    torch.autograd.backward = backward
+
+    def restore() -> None:
+        if torch.autograd.backward is backward:
+            torch.autograd.backward = original
+
+    return restore
