@@ -73,7 +73,7 @@ def _name(evidence: Evidence) -> str:
     return f"trainguard::{evidence.subject}::{evidence.kind.replace(' ', '-')}"
 
 
-class FindingsFailure(Exception):
+class FindingsError(Exception):
     """An item's report fails; holds the report."""
 
     def __init__(self, report: Report) -> None:
@@ -89,18 +89,18 @@ class EvidenceItem(pytest.Item):
         self._evidence = evidence
 
     def runtest(self) -> None:
-        """Judge the evidence; raises FindingsFailure."""
+        """Judge the evidence; raises FindingsError."""
         from trainguard.engine import judge
 
         report = judge([self._evidence])
         for finding in report.findings:
             self.user_properties.append((f"trainguard.{finding.code}", finding.message))
         if report.exit_code:
-            raise FindingsFailure(report)
+            raise FindingsError(report)
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         """The diagnosis as `trainguard check` prints it, without a traceback."""
-        if isinstance(excinfo.value, FindingsFailure):
+        if isinstance(excinfo.value, FindingsError):
             return _text(excinfo.value.report)
         return super().repr_failure(excinfo, style)
 

@@ -133,7 +133,9 @@ def check(
         for old in _registered.values():
             same_place = old.judge.__module__ == judge.__module__
             if not same_place and (old.code == code or old.name == new.name):
-                raise ValueError(f"{code} {new.name} is already registered as {old.code} {old.name}")
+                raise ValueError(
+                    f"{code} {new.name} is already registered as {old.code} {old.name}"
+                )
         _registered[code] = new
         return judge
 
@@ -155,7 +157,7 @@ def all_checks() -> tuple[Check, ...]:
     return tuple(_registered[code] for code in sorted(_registered))
 
 
-class UnknownCheck(ValueError):
+class UnknownCheckError(ValueError):
     """A code or name that selects no check; the message offers the nearest."""
 
     def __init__(self, wanted: str) -> None:
@@ -166,11 +168,11 @@ class UnknownCheck(ValueError):
 
 
 def find(wanted: str) -> Check:
-    """The check of this code or name; raises UnknownCheck."""
+    """The check of this code or name; raises UnknownCheckError."""
     for known in all_checks():
         if wanted.upper() == known.code or wanted.lower() == known.name:
             return known
-    raise UnknownCheck(wanted)
+    raise UnknownCheckError(wanted)
 
 
 def select(chosen: Iterable[str] = (), ignored: Iterable[str] = ()) -> tuple[Check, ...]:
@@ -182,7 +184,7 @@ def select(chosen: Iterable[str] = (), ignored: Iterable[str] = ()) -> tuple[Che
         ignored: code prefixes or names to leave out; wins over `chosen`.
 
     Raises:
-        UnknownCheck: a word matches no check.
+        UnknownCheckError: a word matches no check.
     """
     wanted, unwanted = _matching(chosen), _matching(ignored)
     return tuple(
@@ -204,7 +206,7 @@ def _codes(word: str) -> list[str]:
         if known.code.startswith(word.upper()) or known.name == word.lower()
     ]
     if not codes or not word:
-        raise UnknownCheck(word)
+        raise UnknownCheckError(word)
     return codes
 
 

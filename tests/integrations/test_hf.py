@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from transformers import Trainer
@@ -15,6 +14,8 @@ from trl import SFTTrainer
 
 from trainguard import TrainGuardCallback, TrainGuardError, attach, check
 from trainguard.findings import Report
+
+import tiny
 
 
 def causes(report: Report) -> list[str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
 from trainguard import TrainGuardError, check, watch
 from trainguard.findings import Report
+
+import tiny
 
 
 def batches(count: int) -> Iterator[dict[str, torch.Tensor]]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from transformers import Trainer
 from trl import SFTTrainer
 
 from trainguard import TrainGuardCallback
+
+import tiny
 
 TIMINGS = ("runtime", "per_second", "total_flos")
 
@@ -48,7 +49,9 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right or (left != left and right != right))
 
 
-def run(kind: type, wrap: Any, folder: Path, callbacks: list[Any], **options: Any) -> dict[str, Any]:
+def run(
+    kind: type, wrap: Any, folder: Path, callbacks: list[Any], **options: Any
+) -> dict[str, Any]:
     trainer = tiny.trainer(
         wrap(tiny.model()), folder, kind, callbacks=callbacks, max_grad_norm=0.5, **options
     )

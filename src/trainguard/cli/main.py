@@ -71,7 +71,7 @@ def check(
                  2 usage or internal error, 3 nothing was recognised to check.
     """
     from trainguard.integrations.files import check as check_files
-    from trainguard.registry import UnknownCheck
+    from trainguard.registry import UnknownCheckError
 
     try:
         report = check_files(
@@ -81,7 +81,7 @@ def check(
             ignored=_split(ignored),
             fail_on=None if fail_on == "never" else Severity(fail_on),
         )
-    except (FileNotFoundError, UnknownCheck) as error:
+    except (FileNotFoundError, UnknownCheckError) as error:
         raise click.UsageError(str(error)) from None
     _print(report, style, output, verbose=verbose)
     sys.exit(report.exit_code)
@@ -91,11 +91,11 @@ def check(
 @click.argument("wanted", metavar="CODE|NAME")
 def explain(wanted: str) -> None:
     """Print the documentation of one check."""
-    from trainguard.registry import UnknownCheck, find
+    from trainguard.registry import UnknownCheckError, find
 
     try:
         found = find(wanted)
-    except UnknownCheck as error:
+    except UnknownCheckError as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"# {found.code} {found.name} ({found.severity}, {found.precision})\n")
     click.echo(found.doc)
@@ -165,5 +165,3 @@ def _colour(stream: object) -> bool:
     if os.environ.get("FORCE_COLOR"):
         return True
     return bool(getattr(stream, "isatty", lambda: False)())
-
-

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from trainguard.facts.notation import Line
@@ -50,49 +50,47 @@ class OptimizerFacts:
     """Tensors in the groups that are no parameter of the model."""
 
 
+_R = TypeVar("_R", ModelFacts, OptimizerFacts)
+
+
 def to_dict(facts: ModelFacts | OptimizerFacts) -> dict[str, Any]:
     """The fields as JSON values."""
     return asdict(facts)
 
 
-def from_dict(kind: type[Any], values: Mapping[str, Any]) -> Any:
+def from_dict(kind: type[_R], values: Mapping[str, Any]) -> _R:
     """The inverse of `to_dict`; unknown fields of a newer version are left out.
 
     Raises:
         TypeError: a required field is missing.
     """
-    known = kind.__dataclass_fields__
-    return kind(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-            if name in known
-        }
-    )
+    known = {field.name for field in fields(kind)}
+    arguments: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if name in known
+    }
+    return kind(**arguments)
 
 
 def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
     """`model trainable_tensors=0 ...` and `optimizer missing=lm_head.weight ...`."""
-    facts: dict[type, Any] = {}
-    for line in lines:
-        kind = {"model": _model, "optimizer": _optimizer}[line.word]
-        record = kind(dict(line.fields))
-        facts[type(record)] = record
-    return facts
+    records = [_RECORDS[line.word](dict(line.fields)) for line in lines]
+    return {type(record): record for record in records}
 
 
 def _model(values: dict[str, Any]) -> ModelFacts:
-    defaults = {"tensors": 42, "trainable_tensors": 42, "elements": 10**6}
-    values = {**defaults, **values}
+    values = {"tensors": 42, "trainable_tensors": 42, "elements": 10**6, **values}
     values.setdefault("trainable_elements", 10**6 if values["trainable_tensors"] else 0)
-    return _build(ModelFacts, values, "adapters")
+    return from_dict(ModelFacts, values | _names(values, "adapters"))
 
 
 def _optimizer(values: dict[str, Any]) -> OptimizerFacts:
-    return _build(OptimizerFacts, {"tensors": 42, **values}, "missing")
+    return from_dict(OptimizerFacts, {"tensors": 42, **values} | _names(values, "missing"))
 
 
-def _build(kind: type[Any], values: dict[str, Any], name: str) -> Any:
-    if isinstance(values.get(name), str):
-        values[name] = values[name].split(",")
-    return from_dict(kind, values)
+def _names(values: Mapping[str, Any], name: str) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(str(values[name]).split(","))} if name in values else {}
+
+
+_RECORDS = {"model": _model, "optimizer": _optimizer}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainguard.findings import ExcerptLine, Location
@@ -73,22 +72,12 @@ class StepFacts:
             TypeError: the step is missing.
         """
         known = {field.name for field in fields(cls)}
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in values.items()
-                if name in known
-            }
-        )
-
-
-def first(steps: Sequence[StepFacts], name: str, *, finite: bool) -> StepFacts | None:
-    """The first step whose observed field is finite, or is not."""
-    for step in steps:
-        value = getattr(step, name)
-        if value is not None and isfinite(value) is finite:
-            return step
-    return None
+        arguments: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if name in known
+        }
+        return cls(**arguments)
 
 
 def observed(steps: Sequence[StepFacts], name: str) -> list[StepFacts]:
@@ -105,7 +94,7 @@ def place(steps: Sequence[StepFacts], at: StepFacts, key: str, *, around: int = 
         key=key,
         value=_shown(getattr(at, key)),
         excerpt=tuple(
-            ExcerptLine(label=str(step.step), text=_row(step), marked=step is at)
+            ExcerptLine(label=str(step.step), text=_row(step, key), marked=step is at)
             for step in window
         ),
     )
@@ -117,26 +106,33 @@ _COLUMNS = {
     "grad_norm": "grad_norm",
     "lr": "learning_rates",
     "labels": "supervised_tokens",
-    "sampled": "sampled",
-    "moved": "moved",
 }
 
 
-def _row(step: StepFacts) -> str:
+def _row(step: StepFacts, key: str) -> str:
+    columns = _COLUMNS if key in _COLUMNS.values() else _COLUMNS | {key: key}
     return "  ".join(
         f"{title} {_shown(getattr(step, name)):<8}"
-        for title, name in _COLUMNS.items()
+        for title, name in columns.items()
         if getattr(step, name) is not None
     ).rstrip()
+
+
+def shown(number: float) -> str:
+    """A number as logs print it: four significant digits, and 0.0 rather than 0."""
+    text = f"{number:.4g}"
+    return f"{text}.0" if text.lstrip("-").isdigit() else text
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(dict.fromkeys(_shown(item) for item in value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return shown(value) if isinstance(value, float) else str(value)
 
 
-def consecutive(steps: Sequence[StepFacts], holds: Any) -> Iterator[list[StepFacts]]:
+def consecutive(
+    steps: Sequence[StepFacts], holds: Callable[[StepFacts], bool]
+) -> Iterator[list[StepFacts]]:
     """The maximal runs of neighbouring steps for which a condition holds."""
     run: list[StepFacts] = []
     for step in steps:

@@ -57,7 +57,7 @@ def unwrapped_model(model: Any) -> Module:
         if inner is None and type(model).__name__ in {"DistributedDataParallel", "DataParallel"}:
             inner = model.module
         if inner is None:
-            return model  # type: ignore[no-any-return]
+            return model
         model = inner
 
 
@@ -73,7 +73,7 @@ def unwrapped_optimizer(optimizer: Any) -> Optimizer:
         if not isinstance(inner, Optimizer):
             break
         optimizer = inner
-    return optimizer  # type: ignore[no-any-return]
+    return optimizer
 
 
 def _adapter_parameters(model: Module) -> Iterator[Parameter]:

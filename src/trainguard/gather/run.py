@@ -55,10 +55,11 @@ def run_record(folder: Path) -> Path | None:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """Checkpoint folders, latest first."""
-    numbered = []
-    for child in folder.iterdir():
-        if (match := _CHECKPOINT.fullmatch(child.name)) and child.is_dir():
-            numbered.append((int(match[1][:18]), child))
+    numbered = [
+        (int(match[1][:18]), child)
+        for child in folder.iterdir()
+        if (match := _CHECKPOINT.fullmatch(child.name)) and child.is_dir()
+    ]
     return [child for _, child in sorted(numbered, reverse=True)]
 
 
@@ -179,7 +180,7 @@ def step_to_json(step: StepFacts) -> dict[str, Any]:
 
 def step_from_json(entry: Mapping[str, Any]) -> StepFacts:
     """The inverse of `step_to_json`; raises ValueError or TypeError on a foreign value."""
-    values = {
+    values: dict[str, Any] = {
         **{name: float(entry[name]) for name in _FLOATS if entry.get(name) is not None},
         **{name: int(entry[name]) for name in _COUNTS if entry.get(name) is not None},
     }

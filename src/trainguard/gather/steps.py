@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import hypot, isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class StepRecorder:
         self._named = [(name, p) for name, p in model.named_parameters() if not _is_sharded(p)]
         self._transfer = _Transfer()
         self._pending: deque[_Pending] = deque()
-        self._reset()
+        self._open = _OpenStep()
 
     def micro_batch(self, loss: Any, inputs: Any) -> None:
         """Add one micro-batch: its loss as returned, and the labels of its inputs.
@@ -51,10 +51,10 @@ class StepRecorder:
             inputs: the batch; its `labels`, an integer tensor of any shape, are counted.
         """
         if loss is not None:
-            self._add("loss", _detached(loss))
+            self._open.add("loss", _detached(loss))
         labels = inputs.get("labels") if isinstance(inputs, Mapping) else None
-        if _is_integer_tensor(labels):
-            self._add("tokens", (labels != IGNORED_LABEL).sum())
+        if labels is not None and _is_integer_tensor(labels):
+            self._open.add("tokens", (labels != IGNORED_LABEL).sum())
 
     def gradients(self, scale: Tensor | None = None) -> None:
         """Take the norm of every gradient, and the sampled weights, before clipping.
@@ -65,22 +65,29 @@ class StepRecorder:
             scale: the factor of a gradient scaler, a device scalar; None if there is none.
         """
         trainable = [(name, p) for name, p in self._named if p.requires_grad]
-        held = [(name, p) for name, p in trainable if p.grad is not None and not p.grad.is_sparse]
-        self._trainable = len(trainable)
-        self._names = [name for name, _ in held]
-        self._sampled = [p for _, p in held if p.numel()]
-        norms = _norms([p.grad for _, p in held if p.grad is not None])
-        self._numbers["norms"] = norms / scale if scale is not None and norms is not None else norms
-        self._received = _sample([p.grad for p in self._sampled if p.grad is not None])
-        self._before = _sample(self._sampled)
+        held = [
+            (name, p, p.grad)
+            for name, p in trainable
+            if p.grad is not None and not p.grad.is_sparse
+        ]
+        norms = _norms([gradient for _, _, gradient in held])
+        scaled = norms is not None and scale is not None
+        now = self._open
+        now.numbers["norms"] = norms / scale if scaled else norms  # type: ignore[operator]
+        now.trainable = len(trainable)
+        now.names = [name for name, _, _ in held]
+        now.parameters = [p for _, p, _ in held]
+        now.received = _sample([gradient for _, _, gradient in held])
+        now.weights = _sample(now.parameters)
 
     def updated(self) -> None:
         """Compare the sampled weights with what they were before the update."""
-        if self._before is None or self._received is None:
+        now = self._open
+        if now.weights is None or now.received is None:
             return
-        received = self._received != 0
-        moved = (_sample(self._sampled) != self._before) & received
-        self._numbers |= {"sampled": received.sum(), "moved": moved.sum()}
+        received = now.received != 0
+        moved = (_sample(now.parameters) != now.weights) & received
+        now.numbers |= {"sampled": received.sum(), "moved": moved.sum()}
 
     def finish(
         self, step: int, rates: Sequence[float] | None, stepped: bool | None
@@ -97,34 +104,20 @@ class StepRecorder:
                 step=step,
                 rates=tuple(rates) if rates is not None else None,
                 stepped=stepped,
-                names=self._names,
-                trainable=self._trainable,
-                numbers=self._transfer.send(self._numbers),
+                names=self._open.names,
+                trainable=self._open.trainable,
+                numbers=self._transfer.send(self._open.numbers),
             )
         )
-        self._reset()
+        self._open = _OpenStep()
         return list(self._arrived())
 
     def drain(self) -> list[StepFacts]:
         """Wait for everything that is under way; for the end of the run."""
         return [self._pending.popleft().facts() for _ in range(len(self._pending))]
 
-    def _reset(self) -> None:
-        self._numbers: dict[str, Any] = {}
-        self._names: list[str] = []
-        self._trainable: int | None = None
-        self._sampled: list[Parameter] = []
-        self._received: Tensor | None = None
-        self._before: Tensor | None = None
-
-    def _add(self, name: str, value: Any) -> None:
-        total = self._numbers.get(name)
-        self._numbers[name] = value if total is None else total + value
-
     def _arrived(self) -> Iterator[StepFacts]:
-        while self._pending and (
-            self._pending[0].numbers.here() or len(self._pending) > IN_FLIGHT
-        ):
+        while self._pending and (self._pending[0].numbers.here() or len(self._pending) > IN_FLIGHT):
             yield self._pending.popleft().facts()
 
 
@@ -133,6 +126,23 @@ def learning_rates(optimizer: Optimizer) -> tuple[float, ...] | None:
     rates = [group.get("lr") for group in optimizer.param_groups]
     known = [float(rate) for rate in rates if isinstance(rate, int | float)]
     return tuple(known) if len(known) == len(rates) else None
+
+
+@dataclass(slots=True)
+class _OpenStep:
+    """What is known of the step that is under way; tensors stay on their device."""
+
+    numbers: dict[str, Any] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    """Parameters that hold a gradient, in the order of the norms."""
+    parameters: list[Parameter] = field(default_factory=list)
+    trainable: int | None = None
+    received: Tensor | None = None
+    weights: Tensor | None = None
+
+    def add(self, name: str, value: Any) -> None:
+        total = self.numbers.get(name)
+        self.numbers[name] = value if total is None else total + value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +279,7 @@ def _detached(loss: Any) -> Any:
 def _is_integer_tensor(labels: Any) -> bool:
     import torch
 
-    return isinstance(labels, torch.Tensor) and labels.dtype in (torch.int64, torch.int32)
+    return isinstance(labels, torch.Tensor) and labels.dtype in {torch.int64, torch.int32}
 
 
 def _norms(gradients: list[Tensor]) -> Tensor | None:

@@ -36,7 +36,7 @@ def check(
 
     Raises:
         FileNotFoundError: a path does not exist.
-        UnknownCheck: `chosen` or `ignored` matches no check.
+        UnknownCheckError: `chosen` or `ignored` matches no check.
     """
     checks = select(chosen, ignored)
     evidences = [e for path in paths or (".",) for e in gather(Path(path), Intent(purpose))]

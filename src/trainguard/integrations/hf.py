@@ -105,9 +105,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
                 self._review(state)
         return self._obey(control)
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
-    ) -> Any:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> Any:
         """Put what the log says beside what was seen."""
         if self._recorder is None or not logs:
             return None

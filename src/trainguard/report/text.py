@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from trainguard.findings import Finding, Location, Report, Severity
 
@@ -44,10 +44,25 @@ def _cause(report: Report, cause: Finding, paint: Paint) -> Iterator[str]:
     yield from _frame(cause.location, paint)
     if cause.fix:
         yield f"{paint('help', 'help:')} {_clean(cause.fix)}"
-    for symptom in report.symptoms_of(cause):
-        where = f" ({_clean(symptom.subject)})" if symptom.subject != cause.subject else ""
-        text = f"{symptom.code} {symptom.name}: {_clean(symptom.message)}{where}"
-        yield paint("dim", f"  = explains {text}")
+    for code, symptoms in _by_code(report.symptoms_of(cause)).items():
+        first = symptoms[0]
+        where = [symptom.subject for symptom in symptoms if symptom.subject != cause.subject]
+        text = f"{code} {first.name}: {first.message}{_elsewhere(where)}"
+        yield paint("dim", f"  = explains {_clean(text)}")
+
+
+def _by_code(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.code, []).append(finding)
+    return groups
+
+
+def _elsewhere(subjects: list[str]) -> str:
+    if not subjects:
+        return ""
+    more = f" and {len(subjects) - 1} more" if len(subjects) > 1 else ""
+    return f" ({subjects[0]}{more})"
 
 
 def _frame(location: Location, paint: Paint) -> Iterator[str]:

@@ -52,7 +52,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import isfinite
 
-from trainguard.facts.steps import StepFacts, place
+from trainguard.facts.steps import StepFacts, place, shown
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
@@ -71,9 +71,10 @@ def hidden_nan_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked
             yield NotChecked("a log alone cannot tell: the logging filter replaces a NaN loss")
         return
     first = hidden[0]
+    logged = shown(first.logged_loss or 0.0)
     loss = "NaN or infinite" if first.loss is None else str(first.loss)
     yield Finding(
-        f"step {first.step}: the loss is {loss}, the log says {first.logged_loss:.4g}, "
+        f"step {first.step}: the loss is {loss}, the log says {logged}, "
         f"and the optimizer goes on with it ({len(hidden)} of {len(steps)} steps)",
         fix="set logging_nan_inf_filter=False and find what made the loss of step "
         f"{first.step} non-finite (float16 weights overflow above 65504: train in float32 or "

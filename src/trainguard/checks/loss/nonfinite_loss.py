@@ -49,18 +49,17 @@ from trainguard.registry import check
 )
 def nonfinite_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire at the first step whose loss is not finite."""
-    seen = [(step, *_loss(step)) for step in steps]
-    seen = [entry for entry in seen if entry[1] is not None]
+    seen = [(step, key) for step in steps if (key := _stated(step)) is not None]
     if not seen:
         yield NotChecked("no loss was observed")
         return
-    bad = [(step, value, key) for step, value, key in seen if not isfinite(value)]
+    bad = [(step, key) for step, key in seen if not isfinite(getattr(step, key))]
     if not bad:
         return
-    step, value, key = bad[0]
+    step, key = bad[0]
     yield Finding(
-        f"step {step.step}: the loss is {value}, and its gradients destroy the weights "
-        f"({len(bad)} of {len(seen)} steps)",
+        f"step {step.step}: the loss is {getattr(step, key)}, and its gradients destroy the "
+        f"weights ({len(bad)} of {len(seen)} steps)",
         fix="look at the batch of this step: labels, lengths, and values that overflow in the "
         "precision of the forward pass",
         location=place(steps, step, key),
@@ -68,10 +67,8 @@ def nonfinite_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]
     )
 
 
-def _loss(step: StepFacts) -> tuple[float, str] | tuple[None, str]:
-    """The loss and the field it stands in, the live one first."""
+def _stated(step: StepFacts) -> str | None:
+    """The field that holds the step's loss, the live one first; None if it was skipped."""
     if step.stepped is False:
-        return None, "loss"
-    if step.loss is not None:
-        return step.loss, "loss"
-    return step.logged_loss, "logged_loss"
+        return None
+    return next((key for key in ("loss", "logged_loss") if getattr(step, key) is not None), None)
