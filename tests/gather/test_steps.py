@@ -6,13 +6,14 @@ import math
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainguard.gather import steps as module
 from trainguard.gather.steps import StepRecorder
+
+import tiny
 
 
 def one_step(model: torch.nn.Module, **changes: Any) -> Any:
@@ -125,7 +126,9 @@ def test_on_a_device_nothing_is_read_before_it_has_arrived(
         events.append(Accelerator())
         return events[-1]
 
-    monkeypatch.setattr(torch, "meta", type("meta", (), {"Event": staticmethod(event)}), raising=False)
+    monkeypatch.setattr(
+        torch, "meta", type("meta", (), {"Event": staticmethod(event)}), raising=False
+    )
     monkeypatch.setattr(
         module._Transfer, "_buffer", lambda self, size: torch.arange(1.0, size + 1.0)
     )

@@ -105,7 +105,9 @@ def test_a_nan_inside_a_longer_logging_window_is_named_at_its_step(
         tiny.trainer(tiny.model(), tmp_path, kind, callbacks=[guard], **options).train()
 
     assert "step 3: the loss is nan" in caplog.messages[0]
-    assert (causes(guard.report), guard.report.causes[0].location.step) == (["TG502"], 3)
+    (cause,) = guard.report.causes
+    assert (cause.code, cause.location.step) == ("TG501", 3)
+    assert "the log of step 4 says" in cause.message
 
 
 def test_a_nan_gradient_is_named_with_its_parameter_before_clipping(tmp_path: Path) -> None:

@@ -18,6 +18,15 @@ step=7 loss=nan logged_loss=0.0 grad_norm=nan   # TG501
 step=8 loss=nan logged_loss=0.0 grad_norm=nan
 ```
 
+A logging window of four steps; the log line hides the NaN in a mean that looks healthy:
+
+```steps
+step=1 loss=2.1 grad_norm=1.3
+step=2 loss=2.0 grad_norm=1.2
+step=3 loss=nan grad_norm=nan   # TG501
+step=4 loss=nan logged_loss=1.37 grad_norm=nan
+```
+
 Only the log is left:
 
 ```steps
@@ -65,28 +74,42 @@ from trainguard.registry import check
 )
 def hidden_nan_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire at the first step whose loss was replaced before it was logged."""
-    hidden = [step for step in steps if _is_hidden(step)]
+    hidden = list(_hidden(steps))
     if not hidden:
         if not any(step.loss is not None for step in steps):
             yield NotChecked("a log alone cannot tell: the logging filter replaces a NaN loss")
+        elif not any(step.logged_loss is not None for step in steps):
+            yield NotChecked("nothing was logged yet that could be compared with the loss")
         return
-    first = hidden[0]
-    logged = shown(first.logged_loss or 0.0)
+    first, log = hidden[0]
     loss = "NaN or infinite" if first.loss is None else str(first.loss)
+    the_log = "the log" if log is first else f"the log of step {log.step}"
     yield Finding(
-        f"step {first.step}: the loss is {loss}, the log says {logged}, "
+        f"step {first.step}: the loss is {loss}, {the_log} says {shown(log.logged_loss or 0.0)}, "
         f"and the optimizer goes on with it ({len(hidden)} of {len(steps)} steps)",
         fix="set logging_nan_inf_filter=False and find what made the loss of step "
         f"{first.step} non-finite (float16 weights overflow above 65504: train in float32 or "
         "bfloat16)",
-        location=place(steps, first, "logged_loss"),
-        evidence={"steps": [step.step for step in hidden[:100]], "count": len(hidden)},
+        location=place(steps, first, "logged_loss" if log is first else "loss"),
+        evidence={"steps": [step.step for step, _ in hidden[:100]], "count": len(hidden)},
     )
 
 
-def _is_hidden(step: StepFacts) -> bool:
-    if step.logged_loss is None or not isfinite(step.logged_loss):
-        return False
+def _hidden(steps: Sequence[StepFacts]) -> Iterator[tuple[StepFacts, StepFacts]]:
+    """Each step whose loss was not finite, with the finite log line of its logging window."""
+    window: list[StepFacts] = []
+    for step in steps:
+        window.append(step)
+        if step.logged_loss is None:
+            continue
+        if isfinite(step.logged_loss):
+            yield from ((bad, step) for bad in window if _is_bad(bad))
+        window = []
+
+
+def _is_bad(step: StepFacts) -> bool:
     if step.loss is not None:
         return not isfinite(step.loss)
-    return step.logged_loss == 0.0 and step.grad_norm is not None and not isfinite(step.grad_norm)
+    # The filter's replacement at a window of one step is exactly 0.0.
+    no_gradient = step.grad_norm is not None and not isfinite(step.grad_norm)
+    return step.logged_loss == 0.0 and no_gradient

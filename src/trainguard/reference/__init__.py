@@ -1,0 +1,5 @@
+"""The reference task: a small, honest fine-tuning run to hold a sabotaged one against.
+
+`units` asks unit-conversion questions and judges answers, `model` builds and pre-trains a tiny
+language model, `sft` fine-tunes it with LoRA, `benchmark` measures it on held-out questions.
+"""
