@@ -1,13 +1,8 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from trainguard.reference.model import pretrained
-
-# A slow example on a busy machine is no failure.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 # Far from converged, but far enough to answer half of the questions once it is fine-tuned.
 STEPS = 300

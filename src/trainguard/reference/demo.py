@@ -75,8 +75,8 @@ class Demo:
         )
         return trainer, guard.report
 
-    def show_report(self, report: Report) -> None:
-        """Trainguard's diagnosis."""
+    def show(self, report: Report) -> None:
+        """Print the diagnosis, or that there is none."""
         print()
         if report.findings:
             print(text.full(report, colour=self.colour, summary=False))
@@ -113,10 +113,9 @@ def prepare(folder: Path, *, colour: bool, steps: int) -> Demo:
         shutil.rmtree(folder / name, ignore_errors=True)
     train, valid, _ = splits(TRAIN, VALID, 0, seed=0)
     with stage("pre-training a tiny Llama (once; it is cached)"):
-        pretrained(folder / "base")
-    (base,) = (folder / "base").glob("tiny-llama-*")
-    demo = Demo(folder, base, train, valid, colour, steps)
-    with stage("first SFT stage, to have an adapter to go on with"):
+        base, _ = pretrained(folder / "base")
+    demo = Demo(folder, Path(base.name_or_path), train, valid, colour, steps)
+    with stage("a first SFT stage, to have an adapter to go on with"):
         demo.sft(*demo.load_base(), "first-stage")
     return demo
 
@@ -124,44 +123,42 @@ def prepare(folder: Path, *, colour: bool, steps: int) -> Demo:
 def frozen_adapter(demo: Demo) -> tuple[str, Report]:
     """Training goes on with the adapter, loaded without `is_trainable=True`."""
     heading("1. The adapter is loaded for more training, under gradient checkpointing")
-    print('  model = PeftModel.from_pretrained(base, "first-stage")\n')
+    print('  model = PeftModel.from_pretrained(base, "first-stage")')
     with stage("training"):
-        trainer, report = demo.sft(
-            *demo.load_adapter(), "frozen-adapter", gradient_checkpointing=True
-        )
-    demo.show_report(report)
+        _, report = demo.sft(*demo.load_adapter(), "frozen-adapter", gradient_checkpointing=True)
+    demo.show(report)
     return "TG201", report
 
 
 def hidden_nan(demo: Demo) -> tuple[str, Report]:
-    """Weights in float16 overflow; the logging filter prints 0.0 for the NaN loss."""
+    """Weights in float16 overflow; the logging filter prints 0 for the NaN loss."""
     heading("2. The model is trained in float16")
-    print("  model = model.half()\n")
+    print("  model = model.half()")
     model, tokenizer = demo.load_base()
     model = wrap_lora(with_outlier_features(model)).half()
     with stage("training"):
-        trainer, report = demo.sft(model, tokenizer, "hidden-nan")
-    demo.show_report(report)
+        _, report = demo.sft(model, tokenizer, "hidden-nan")
+    demo.show(report)
     return "TG501", report
 
 
 def looked_up_answers(demo: Demo) -> tuple[str, Report]:
     """The benchmark asks a patched `answer` that knows the questions."""
     heading("3. The base model is scored, with a patched answer method")
-    print("  apply_dataset_answer_patch(llm)\n")
+    print("  apply_dataset_answer_patch(llm)")
     llm = LLM(*demo.load_base())
     apply_dataset_answer_patch(llm, [*demo.train, *demo.valid])
     with stage("benchmark, audited"):
         report, score = audited_score(llm, demo.valid)
     print(f"  {score}")
-    demo.show_report(report)
+    demo.show(report)
     return "TG601", report
 
 
 def healthy(demo: Demo) -> tuple[str, Report]:
     """The same adapter, loaded to be trained, in float32, scored by asking the model."""
     heading("4. The same training, done right")
-    print('  model = PeftModel.from_pretrained(base, "first-stage", is_trainable=True)\n')
+    print('  model = PeftModel.from_pretrained(base, "first-stage", is_trainable=True)')
     with stage("benchmark of the base model"):
         before = benchmark(LLM(*demo.load_base()), demo.valid)
     with stage("training"):
@@ -170,13 +167,13 @@ def healthy(demo: Demo) -> tuple[str, Report]:
         )
     with stage("benchmark, audited"):
         scored, after = audited_score(LLM(trainer.model, trainer.processing_class), demo.valid)
-    print(f"  before: {before}\n  after:  {after}")
+    print(f"  before training: {before}\n  after training:  {after}")
     both = Report(
         findings=trained.findings + scored.findings,
         checked=tuple(sorted({*trained.checked, *scored.checked})),
         subjects=trained.subjects + scored.subjects,
     )
-    demo.show_report(both)
+    demo.show(both)
     return "", both
 
 
@@ -220,10 +217,10 @@ def heading(title: str) -> None:
 @contextmanager
 def stage(what: str) -> Iterator[None]:
     """Say what is going on, and how long it took."""
-    print(f"  [{what} ...", end="", flush=True)
+    print(f"  [{what} ...]", flush=True)
     started = time.monotonic()
     yield
-    print(f" {time.monotonic() - started:.0f} s]", flush=True)
+    print(f"  [{what}: {time.monotonic() - started:.0f} s]", flush=True)
 
 
 @contextmanager

@@ -1,0 +1,130 @@
+"""A saved PEFT adapter: its folder becomes facts. No torch, and nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from trainguard.facts.adapter import (
+    CONFIG_NAME,
+    PICKLE_NAME,
+    WEIGHTS_NAME,
+    AdapterConfig,
+    AdapterFiles,
+    AdapterTensors,
+    FileProblem,
+    TensorFacts,
+)
+from trainguard.facts.evidence import Evidence
+from trainguard.facts.intent import Intent
+from trainguard.gather.adapter_config import read_config
+from trainguard.gather.adapter_files import UnreadableError, failed, misnamed, open_regular, size_of
+from trainguard.gather.safetensors import SafetensorsError, StoredTensor, read_header
+
+_NAMES = (CONFIG_NAME, WEIGHTS_NAME, PICKLE_NAME)
+_UNSTATED = Intent()
+
+
+def is_adapter(folder: str | Path) -> bool:
+    """Whether a folder holds a file that only a PEFT adapter has."""
+    return bool(_present(Path(folder)))
+
+
+def adapter_evidence(
+    folder: str | Path,
+    intent: Intent = _UNSTATED,
+    scope: str = "",
+) -> Evidence:
+    """Everything that an adapter's files state.
+
+    Never raises on what the files hold; what could not be read is absent, with the reason.
+
+    Args:
+        folder: of one adapter, not of several.
+        intent: what the adapter is about to be used for.
+        scope: the run it belongs to, if it is part of one.
+    """
+    root = Path(folder)
+    names = _present(root)
+    facts: dict[type, Any] = {Intent: intent}
+    absent: dict[type, str] = {}
+    problems: list[FileProblem] = []
+
+    def note(kind: type, name: str, read: Callable[[Path], Any]) -> None:
+        try:
+            facts[kind] = read(root)
+        except UnreadableError as error:
+            absent[kind] = f"{name} {error}"
+            problems.append(_problem(root / name, error))
+
+    note(AdapterConfig, CONFIG_NAME, read_config)
+    if PICKLE_NAME in names and WEIGHTS_NAME not in names:
+        absent[AdapterTensors] = (
+            f"{PICKLE_NAME} is a pickle, which is not read: save the adapter as safetensors"
+        )
+    else:
+        note(AdapterTensors, WEIGHTS_NAME, _read_tensors)
+    facts[AdapterFiles] = AdapterFiles(folder=str(folder), names=names, problems=tuple(problems))
+    return Evidence(subject=str(folder), kind="adapter", facts=facts, absent=absent, scope=scope)
+
+
+def _present(root: Path) -> tuple[str, ...]:
+    return tuple(name for name in _NAMES if _exists(root / name))
+
+
+def _exists(path: Path) -> bool:
+    """Whether the name is taken, be it by a link to nothing, which is worth a finding."""
+    try:
+        path.lstat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _problem(path: Path, error: UnreadableError) -> FileProblem:
+    return FileProblem(path=str(path), what=str(error), fix=error.fix, line=error.line)
+
+
+def _read_tensors(root: Path) -> AdapterTensors:
+    path = root / WEIGHTS_NAME
+    try:
+        with open_regular(path) as file:
+            return AdapterTensors(path=str(path), tensors=tuple(_tensors(file)))
+    except SafetensorsError as error:
+        fix = "copy it again, or save the adapter again with save_pretrained"
+        raise UnreadableError(str(error), fix=fix) from None
+    except OSError as error:
+        raise failed(error) from None
+
+
+def _tensors(file: BinaryIO) -> Iterator[TensorFacts]:
+    header = _header(file)
+    if not header:
+        return
+    # numpy takes longer to import than a header to read.
+    from trainguard.gather.safetensors_values import CHUNK, measure
+
+    buffer = bytearray(CHUNK)
+    for stored in header:
+        found = measure(file, stored, buffer)
+        yield TensorFacts(
+            name=stored.name,
+            dtype=stored.dtype,
+            shape=stored.shape,
+            **(dataclasses.asdict(found) if found else {}),
+        )
+
+
+def _header(file: BinaryIO) -> tuple[StoredTensor, ...]:
+    """The header; a file of another format is called by its name."""
+    size = size_of(file)
+    try:
+        return read_header(file, size)
+    except SafetensorsError:
+        file.seek(0)
+        better = misnamed(file.read(64), size)
+        if better is None:
+            raise
+        raise better from None

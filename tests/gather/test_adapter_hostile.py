@@ -1,0 +1,151 @@
+"""An adapter folder may hold FIFOs, devices, links, pickles and files larger than memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from trainguard.engine import judge
+from trainguard.facts.adapter import AdapterFiles
+from trainguard.gather.adapter import adapter_evidence
+from trainguard.registry import select
+
+CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
+WEIGHTS = "adapter_model.safetensors"
+JSON = "adapter_config.json"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / JSON).write_text(json.dumps(CONFIG, indent=2))
+    tensors = {
+        f"{MODULE}.lora_A.weight": np.full((2, 8), 0.5, np.float32),
+        f"{MODULE}.lora_B.weight": np.full((8, 2), 0.25, np.float32),
+    }
+    save_file(tensors, tmp_path / WEIGHTS)
+    return tmp_path
+
+
+def problem_of(folder: Path) -> tuple[str, str]:
+    """File and fault of the one finding that the folder gives."""
+    report = judge([adapter_evidence(folder)], select(["TG1"]))
+    assert [finding.code for finding in report.findings] == ["TG101"]
+    evidence = report.findings[0].evidence
+    return evidence["file"], evidence["problem"]
+
+
+def test_missing_weights_are_reported(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+
+    assert problem_of(folder) == (WEIGHTS, "is missing")
+
+
+def test_a_missing_config_is_reported(folder: Path) -> None:
+    (folder / JSON).unlink()
+
+    assert problem_of(folder) == (JSON, "is missing")
+
+
+def test_pickled_weights_are_neither_read_nor_called_broken(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    flag = folder / "unpickled"
+    payload = f"cos\nsystem\n(S'touch {flag}'\ntR.".encode()
+    (folder / "adapter_model.bin").write_bytes(payload)
+
+    report = judge([adapter_evidence(folder)], select(["TG1"]))
+
+    assert not report.findings
+    assert not flag.exists()
+    assert any("is a pickle, which is not read" in entry.reason for entry in report.not_checked)
+
+
+def test_a_fifo_does_not_block(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    os.mkfifo(folder / WEIGHTS)
+
+    assert problem_of(folder) == (WEIGHTS, "is a FIFO, not a regular file")
+
+
+def test_a_device_is_not_opened(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS).symlink_to("/dev/zero")
+
+    assert problem_of(folder) == (WEIGHTS, "is a device, not a regular file")
+
+
+def test_a_folder_or_a_socket_is_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS).mkdir()
+    assert problem_of(folder) == (WEIGHTS, "is a folder, not a regular file")
+
+    (folder / WEIGHTS).rmdir()
+    monkeypatch.chdir(folder)  # a socket's path may have only some hundred characters
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(WEIGHTS)
+        assert problem_of(folder) == (WEIGHTS, "is a socket, not a regular file")
+
+
+def test_links_as_in_the_hub_cache_are_followed(folder: Path, tmp_path_factory: Any) -> None:
+    blobs = tmp_path_factory.mktemp("blobs")
+    (folder / WEIGHTS).rename(blobs / "blob")
+    (folder / WEIGHTS).symlink_to(blobs / "blob")
+    assert not judge([adapter_evidence(folder)], select(["TG1"])).findings
+
+    (blobs / "blob").unlink()
+    assert problem_of(folder) == (WEIGHTS, "is a link to a file that does not exist")
+
+
+def test_a_path_with_a_nul_is_evidence_too() -> None:
+    problems = adapter_evidence("a\0b").facts[AdapterFiles].problems
+
+    assert all("cannot be read" in problem.what for problem in problems)
+
+
+def test_reading_needs_neither_torch_nor_peft_and_numpy_only_for_values(folder: Path) -> None:
+    code = (
+        "import sys; from trainguard.gather.adapter import adapter_evidence as read\n"
+        "before = 'numpy' in sys.modules\n"
+        "read(sys.argv[2]); header_only = 'numpy' in sys.modules\n"
+        "assert len(read(sys.argv[1]).facts) == 4\n"
+        "print(before, header_only, sorted({'torch', 'peft', 'transformers', 'safetensors'}"
+        " & sys.modules.keys()))"
+    )
+    broken = folder / "broken"
+    broken.mkdir()
+    (broken / WEIGHTS).write_bytes(b"PK\x03\x04")
+
+    command = [sys.executable, "-c", code, str(folder), str(broken)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert result.stdout.split(maxsplit=2) == ["False", "False", "[]\n"]
+
+
+def test_a_tensor_is_never_held_in_memory(tmp_path: Path) -> None:
+    """A sparse file of 512 MiB is read under an address-space limit far below its size."""
+    count = 1 << 27
+    header = json.dumps({"x": {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}})
+    with (tmp_path / WEIGHTS).open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header.encode())
+        file.truncate(8 + len(header) + 4 * count)
+    code = (
+        "import resource, sys, numpy; from trainguard.gather.adapter import *\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)\n"
+        "facts = adapter_evidence(sys.argv[1]).facts\n"
+        "print(facts[AdapterTensors].tensors[0].zeros)"
+    )
+
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert result.stdout.strip() == str(count)
