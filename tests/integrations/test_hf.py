@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import Trainer
+from transformers.trainer_pt_utils import LayerWiseDummyOptimizer
 from trl import SFTTrainer
 
 from trainguard import TrainGuardCallback, TrainGuardError, attach, check
@@ -256,3 +257,50 @@ def test_an_exception_inside_trainguard_does_not_end_the_run(
 def test_the_callback_rejects_an_unknown_reaction() -> None:
     with pytest.raises(ValueError, match="'explode'"):
         TrainGuardCallback(on_finding="explode")
+
+
+def test_a_callback_that_has_watched_nothing_gives_no_clean_bill() -> None:
+    assert TrainGuardCallback().report.exit_code == 3
+
+
+def test_an_engine_that_steps_by_itself_is_not_taken_for_missing_gradients(tmp_path: Path) -> None:
+    """Layer-wise optimizers consume the gradients inside the backward pass."""
+    model = tiny.model()
+    own = {p: torch.optim.SGD([p], lr=1e-2) for p in model.parameters()}
+
+    def step(parameter: torch.Tensor) -> None:
+        own[parameter].step()
+        own[parameter].zero_grad()
+
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(step)
+    guard = TrainGuardCallback()
+    dummy = LayerWiseDummyOptimizer()
+    schedule = torch.optim.lr_scheduler.ConstantLR(dummy, 1.0)
+    tiny.trainer(model, tmp_path, callbacks=[guard], optimizers=(dummy, schedule)).train()
+
+    assert guard.report.findings == ()
+    unknown = {entry.code: entry.reason for entry in guard.report.not_checked}
+    assert "another engine" in unknown["TG203"]
+    assert {"TG402", "TG403"} <= set(unknown)
+
+
+def test_a_sharded_model_is_not_taken_for_missing_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainguard.gather.steps._is_sharded", lambda parameter: True)
+    guard = TrainGuardCallback()
+    tiny.trainer(tiny.model(), tmp_path, callbacks=[guard]).train()
+
+    assert guard.report.findings == ()
+    assert {"TG402", "TG501"} <= set(guard.report.checked)
+    assert "TG403" in {entry.code for entry in guard.report.not_checked}
+
+
+def test_prompt_tuning_stays_trainable_however_it_is_loaded(tmp_path: Path) -> None:
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3, inference_mode=True)
+    guard = TrainGuardCallback()
+    model = get_peft_model(tiny.model(), config)
+    tiny.trainer(model, tmp_path, callbacks=[guard], max_steps=12, learning_rate=0.1).train()
+
+    assert guard.report.findings == ()

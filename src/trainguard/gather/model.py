@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from trainguard.facts.model import ModelFacts, OptimizerFacts
@@ -61,36 +61,45 @@ def unwrapped_model(model: Any) -> Module:
         model = inner
 
 
-def unwrapped_optimizer(optimizer: Any) -> Optimizer:
-    """The torch optimizer inside wrappers such as accelerate's."""
+def observable_optimizer(optimizer: Any) -> Optimizer | None:
+    """The torch optimizer that steps the model's parameters, inside wrappers such as accelerate's.
+
+    None where something else steps them, so that neither gradients nor updates can be seen from
+    outside: DeepSpeed's engine, or hooks that update layer by layer behind a dummy.
+    """
     from torch.optim import Optimizer
 
-    seen = set()
     # accelerate's wrapper is an Optimizer too, but without the state that hooks need.
-    while hasattr(optimizer, "optimizer") and id(optimizer) not in seen:
-        seen.add(id(optimizer))
-        inner = optimizer.optimizer
-        if not isinstance(inner, Optimizer):
-            break
+    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
+        if _steps_elsewhere(optimizer):
+            return None
         optimizer = inner
+    if not isinstance(optimizer, Optimizer) or _steps_elsewhere(optimizer):
+        return None
     return optimizer
+
+
+def _steps_elsewhere(optimizer: Any) -> bool:
+    name = type(optimizer).__name__
+    return name.startswith("DeepSpeed") or "Dummy" in name
 
 
 def _adapter_parameters(model: Module) -> Iterator[Parameter]:
     """The parameters of the active adapters, as PEFT itself finds them."""
     if "peft" not in sys.modules:
         return
+    from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             for layer in module.adapter_layer_names:
                 yield from _of_active(getattr(module, layer, None), module.active_adapters)
-    for prompts in getattr(model, "prompt_encoder", {}).values():
-        yield from prompts.parameters()
+    if isinstance(model, PeftModel):
+        yield from _of_active(getattr(model, "prompt_encoder", None), _active_adapters(model))
 
 
-def _of_active(container: Any, active: list[str]) -> Iterator[Parameter]:
+def _of_active(container: Any, active: Iterable[str]) -> Iterator[Parameter]:
     """Tuners keep a dictionary by adapter name; its values are modules or parameters."""
     from torch.nn import Module, Parameter
 

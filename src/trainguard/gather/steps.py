@@ -38,7 +38,8 @@ class StepRecorder:
     """
 
     def __init__(self, model: Module) -> None:
-        self._named = [(name, p) for name, p in model.named_parameters() if not _is_sharded(p)]
+        self._named = list(model.named_parameters())
+        self._sharded = any(_is_sharded(p) for _, p in self._named)
         self._transfer = _Transfer()
         self._pending: deque[_Pending] = deque()
         self._open = _OpenStep()
@@ -59,11 +60,14 @@ class StepRecorder:
     def gradients(self, scale: Tensor | None = None) -> None:
         """Take the norm of every gradient, and the sampled weights, before clipping.
 
-        A second call within a step (after another micro-batch) replaces the first.
+        A second call within a step (after another micro-batch) replaces the first. Of a sharded
+        model nothing is taken: what one rank holds says nothing about a tensor.
 
         Args:
             scale: the factor of a gradient scaler, a device scalar; None if there is none.
         """
+        if self._sharded:
+            return
         trainable = [(name, p) for name, p in self._named if p.requires_grad]
         held = [
             (name, p, p.grad)
@@ -266,8 +270,8 @@ def _count(values: Mapping[str, list[float]], name: str) -> int | None:
 
 
 def _is_sharded(parameter: Tensor) -> bool:
-    """A shard's norm says nothing about its tensor; judging it needs the other ranks."""
-    return hasattr(parameter, "to_local") or hasattr(parameter, "ds_id")
+    """Whether this is a shard: a DTensor, a flat parameter of FSDP, a parameter of ZeRO-3."""
+    return any(hasattr(parameter, mark) for mark in ("to_local", "_is_flat_param", "ds_id"))
 
 
 def _detached(loss: Any) -> Any:

@@ -33,6 +33,11 @@ HISTORY = 10_000
 #: Steps that are judged after each step; the longest pattern any check looks for is ten.
 RECENT = 32
 
+_ABSENT = {
+    StepFacts: "no step was made yet",
+    OptimizerFacts: "another engine than a torch optimizer steps the parameters",
+}
+
 logger = logging.getLogger("trainguard")
 
 
@@ -163,6 +168,8 @@ class Guard:
             self._record = None
 
     def _judge(self, steps: tuple[StepFacts, ...]) -> Report:
+        if not steps and not self._structure and not self._failures:
+            return judge([], self._checks)  # nothing was watched yet, which is no clean bill
         facts: dict[type, Any] = {**self._structure, Failure: tuple(self._failures)}
         if steps:
             facts[StepFacts] = steps
@@ -170,7 +177,7 @@ class Guard:
             subject=self.subject,
             kind="training run",
             facts=facts,
-            absent={StepFacts: "no step was made yet"},
+            absent=_ABSENT,
             path=str(self._folder / STEPS_FILE) if self._folder else None,
         )
         return judge([evidence], self._checks)

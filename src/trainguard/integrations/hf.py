@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from trainguard.findings import Report
 from trainguard.gather.model import (
     model_facts,
     optimizer_facts,
+    observable_optimizer,
     unwrapped_model,
-    unwrapped_optimizer,
 )
 from trainguard.gather.run import log_facts
 from trainguard.gather.steps import StepRecorder, learning_rates
@@ -55,6 +56,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         self._recorder: StepRecorder | None = None
         self._optimizer: Any = None
         self._step_hook: Any = None
+        self._logged_norm_is_real = True
         self._stepped = False
         self._rates: tuple[float, ...] | None = None
 
@@ -99,7 +101,8 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         if self._recorder is None:
             return None
         with self._shielded("closing a step"):
-            new = self._recorder.finish(state.global_step, self._rates, self._stepped)
+            stepped = self._stepped if self._optimizer is not None else None
+            new = self._recorder.finish(state.global_step, self._rates, stepped)
             self._guard.steps(new)
             if not control.should_log:
                 self._review(state)
@@ -111,7 +114,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
             return None
         with self._shielded("reading the log"):
             if (log := log_facts(logs, state.global_step)) is not None:
-                self._guard.log(log)
+                self._guard.log(log if self._logged_norm_is_real else replace(log, grad_norm=None))
                 self._review(state)
         return self._obey(control)
 
@@ -136,10 +139,15 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
             max_steps=state.max_steps,
         )
         model = unwrapped_model(model)
-        self._optimizer = unwrapped_optimizer(optimizer)
-        self._guard.structure(model_facts(model), optimizer_facts(model, self._optimizer))
+        self._guard.structure(model_facts(model))
         self._recorder = StepRecorder(model)
-        self._step_hook = self._optimizer.register_step_post_hook(self._on_optimizer_ran)
+        self._optimizer = observable_optimizer(optimizer)
+        # Layer-wise updates consume the gradients before the Trainer measures them: it logs 0.0.
+        is_deepspeed = type(optimizer).__name__.startswith("DeepSpeed")
+        self._logged_norm_is_real = self._optimizer is not None or is_deepspeed
+        if self._optimizer is not None:
+            self._guard.structure(optimizer_facts(model, self._optimizer))
+            self._step_hook = self._optimizer.register_step_post_hook(self._on_optimizer_ran)
         if trainer is None:
             raise LookupError("no trainer holds this callback; use trainguard.attach(trainer)")
         self._watch_training_step(trainer)
@@ -165,7 +173,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
             return
         with self._shielded("watching a micro-batch"):
             self._recorder.micro_batch(loss, inputs)
-            if trainer.accelerator.sync_gradients:
+            if self._optimizer is not None and trainer.accelerator.sync_gradients:
                 self._recorder.gradients(scale=_loss_scale(trainer.accelerator))
 
     def _on_optimizer_ran(self, *_: Any) -> None:

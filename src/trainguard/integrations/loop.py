@@ -56,6 +56,7 @@ def watch(
 
     Raises:
         ValueError: on_finding or ignore is not one of the known words.
+        TypeError: the optimizer is none of torch's.
     """
     folder = Path(output_dir) if output_dir is not None else None
     guard = Guard(
@@ -71,10 +72,13 @@ class LoopGuard:
     """A watched loop, as `watch` returns it: a context manager with a `report`."""
 
     def __init__(self, model: Module, optimizer: Optimizer, guard: Guard) -> None:
-        from trainguard.gather.model import unwrapped_model, unwrapped_optimizer
+        from trainguard.gather.model import observable_optimizer, unwrapped_model
 
+        observable = observable_optimizer(optimizer)
+        if observable is None:
+            raise TypeError(f"{type(optimizer).__name__} is no torch optimizer that can be watched")
         self._model = unwrapped_model(model)
-        self._optimizer = unwrapped_optimizer(optimizer)
+        self._optimizer = observable
         self._guard = guard
         self._undo: list[Any] = []
         self._recorder: Any = None

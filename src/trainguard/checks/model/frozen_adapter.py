@@ -15,7 +15,8 @@ so the backward pass succeeds and nothing is said: a normal loss, `grad_norm: 0.
 model adapters=default peft_type=LORA adapter_tensors=28 trainable_tensors=0   # TG201
 ```
 
-With `bias="all"` the biases still train, so the gradient norm is not zero:
+With `bias="all"` the biases still train, so the gradient norm is not zero. Other tensors may be
+meant to train beside a frozen adapter, so this is a warning:
 
 ```model
 model adapters=default peft_type=LORA adapter_tensors=28 trainable_tensors=14   # TG201
@@ -71,6 +72,7 @@ def frozen_adapter(model: ModelFacts) -> Iterator[Finding]:
         f"gradient, so training leaves it as it was loaded{silent}",
         fix="load it with PeftModel.from_pretrained(base, adapter_dir, is_trainable=True); if it "
         "came from get_peft_model(base, config), set config.inference_mode = False before",
+        severity=Severity.WARNING if model.trainable_tensors else Severity.ERROR,
         location=Location(
             key=f"adapters={names}",
             value=f"{model.adapter_example or 'every tensor'}: requires_grad False",
