@@ -259,6 +259,14 @@ def test_the_callback_rejects_an_unknown_reaction() -> None:
         TrainGuardCallback(on_finding="explode")
 
 
+def test_a_live_model_is_checked_like_a_file(adapter: Path) -> None:
+    frozen = PeftModel.from_pretrained(tiny.model(), str(adapter))
+    trainable = PeftModel.from_pretrained(tiny.model(), str(adapter), is_trainable=True)
+
+    assert causes(check(frozen)) == ["TG201"]
+    assert check(trainable).findings == ()
+
+
 def test_a_callback_that_has_watched_nothing_gives_no_clean_bill() -> None:
     assert TrainGuardCallback().report.exit_code == 3
 

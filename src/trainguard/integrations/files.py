@@ -1,14 +1,16 @@
-"""Files as a way in: walk the paths, recognise what lies there, gather, judge."""
+"""Files (and live models) as a way in: recognise what is there, gather, judge."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from trainguard.engine import judge
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.intent import Intent, Purpose
+from trainguard.facts.model import ModelFacts
 from trainguard.findings import Report, Severity
 from trainguard.gather.adapter import adapter_evidence, is_adapter
 from trainguard.gather.run import FOLDER, STATE_FILE, STEPS_FILE, run_evidence, run_record
@@ -19,16 +21,16 @@ SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
 
 
 def check(
-    *paths: str | Path,
+    *targets: Any,
     purpose: Purpose | None = None,
     chosen: Iterable[str] = (),
     ignored: Iterable[str] = (),
     fail_on: Severity | None = Severity.ERROR,
 ) -> Report:
-    """Check every adapter, checkpoint and training run at or under the paths.
+    """Check every adapter, checkpoint and training run at or under some paths, or live models.
 
     Args:
-        paths: files or folders; the current folder if there are none.
+        targets: files, folders or torch modules; the current folder if there are none.
         purpose: what the files are about to be used for, "train" or "infer"; None if unknown.
         chosen: codes, code prefixes or names of the checks to run; all if empty.
         ignored: codes, code prefixes or names to leave out.
@@ -39,8 +41,19 @@ def check(
         UnknownCheckError: `chosen` or `ignored` matches no check.
     """
     checks = select(chosen, ignored)
-    evidences = [e for path in paths or (".",) for e in gather(Path(path), Intent(purpose))]
+    intent = Intent(purpose)
+    evidences = [e for target in targets or (".",) for e in _of(target, intent)]
     return judge(evidences, checks, fail_on=fail_on)
+
+
+def _of(target: Any, intent: Intent) -> Iterator[Evidence]:
+    if hasattr(target, "named_parameters"):
+        from trainguard.gather.model import model_facts, unwrapped_model
+
+        facts = {ModelFacts: model_facts(unwrapped_model(target)), Intent: intent}
+        yield Evidence(subject=type(target).__name__, kind="model", facts=facts)
+    else:
+        yield from gather(Path(target), intent)
 
 
 def gather(path: Path, intent: Intent) -> Iterator[Evidence]:

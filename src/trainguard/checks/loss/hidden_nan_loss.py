@@ -92,6 +92,8 @@ def hidden_nan_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked
         "bfloat16)",
         location=place(steps, first, "logged_loss" if log is first else "loss"),
         evidence={"steps": [step.step for step, _ in hidden[:100]], "count": len(hidden)},
+        # On-policy GRPO logs a true 0.0, so the signature alone is no proof.
+        precision=Precision.HIGH if first.loss is None else Precision.EXACT,
     )
 
 
