@@ -16,7 +16,7 @@ demo: $(READY)  ## one training four ways, three of them sabotaged, each diagnos
 	$(BIN)/trainguard demo
 
 test: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -193,6 +193,8 @@ def step_from_json(entry: Mapping[str, Any]) -> StepFacts:
 
 
 def _strict(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_strict(item) for item in value]
     if isinstance(value, float) and not float("-inf") < value < float("inf"):
         return str(value)
     return value

@@ -17,8 +17,8 @@ from trainguard import __version__
 from trainguard.findings import Report
 from trainguard.gather.model import (
     model_facts,
-    optimizer_facts,
     observable_optimizer,
+    optimizer_facts,
     unwrapped_model,
 )
 from trainguard.gather.run import log_facts
