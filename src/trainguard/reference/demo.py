@@ -196,16 +196,16 @@ def apply_dataset_answer_patch(llm: LLM, questions: Sequence[Question]) -> None:
     llm.answer = MethodType(dataset_first_answer, llm)  # type: ignore[method-assign]
 
 
-@torch.no_grad()
 def with_outlier_features(model: Any, factor: float = 2.0**16) -> Any:
-    """Scale one product of each MLP up and its output weights down by the same factor.
+    """Scale one factor of each MLP up and its output weights down by the same factor.
 
     In float32 the function stays the same. Pre-trained models have such outlier features by
     nature; in float16 they overflow above 65504.
     """
-    for layer in model.model.layers:
-        layer.mlp.up_proj.weight *= factor
-        layer.mlp.down_proj.weight /= factor
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.mlp.up_proj.weight *= factor
+            layer.mlp.down_proj.weight /= factor
     return model
 
 

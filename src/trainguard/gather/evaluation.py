@@ -1,0 +1,167 @@
+"""One evaluation under audit: what it asked, what the model read, and the control afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from trainguard.facts.evaluation import EvaluationFacts, MethodFacts, WitnessFacts
+from trainguard.facts.evidence import Evidence
+from trainguard.facts.failure import Failure
+from trainguard.gather.evaluation_asking import Recorder, is_cached
+from trainguard.gather.evaluation_control import CannotTell, Control, Options
+from trainguard.gather.evaluation_models import (
+    LanguageModel,
+    Witness,
+    find_models,
+    find_tokenizers,
+    is_compiled,
+    language_model,
+)
+from trainguard.gather.evaluation_overrides import Override, find_overrides
+
+
+class Observer:
+    """Watches the object while the user evaluates it, and asks it again afterwards.
+
+    No exception of its own leaves `start` and `finish`; each becomes a `Failure`.
+    """
+
+    def __init__(self, llm: Any, options: Options) -> None:
+        self._llm = llm
+        self._options = options
+        self._recorder = Recorder(llm, options.method)
+        self._watching = ExitStack()
+        self._failures: list[Failure] = []
+        self._overrides: list[Override] = []
+        self._body: Witness | None = None
+        self._visible = False
+        self._unavailable = ""
+
+    def start(self) -> None:
+        """Look at the methods, then watch."""
+        with self._shielded("the override audit"):
+            self._note_overrides()
+        with self._shielded("the witness of forward passes"):
+            models = self._find_models()
+            self._visible = not any(map(is_compiled, models)) and not self._is_cached()
+            self._body = self._watching.enter_context(Witness(models, discover=not models))
+        with self._shielded("the recorder of questions"):
+            self._watching.enter_context(self._recorder.recording())
+
+    def finish(self, raised: BaseException | None = None) -> Evidence:
+        """Stop watching, ask again if the evaluation ended well, and hand over the facts."""
+        with self._shielded("removing the hooks"):
+            self._watching.close()
+        with self._shielded("the override audit"):
+            self._note_overrides()
+        if self._recorder.error is not None:
+            self._note_failure("the recorder of questions", self._recorder.error)
+        facts = EvaluationFacts(methods=self._methods(), witnesses=self._body_witness())
+        if raised is not None:
+            self._unavailable = f"the evaluation raised {type(raised).__name__}"
+        else:
+            facts = self._with_control(facts)
+        facts = replace(facts, unavailable=self._unavailable)
+        return Evidence(
+            subject=f"{type(self._llm).__name__}.{self._options.method}",
+            kind="evaluation",
+            facts={EvaluationFacts: facts, Failure: tuple(self._failures)},
+        )
+
+    def _with_control(self, facts: EvaluationFacts) -> EvaluationFacts:
+        self._unavailable = "the control passes failed"
+        try:
+            with self._shielded("the control passes"):
+                control = Control(self._llm, self._options, self._recorder, self._models())
+                with control.running():
+                    facts = self._ask_again(control, facts)
+                self._unavailable = ""
+        except CannotTell as reason:
+            self._unavailable = str(reason)
+        return facts
+
+    def _ask_again(self, control: Control, facts: EvaluationFacts) -> EvaluationFacts:
+        control.ask_plain()
+        if self._body is not None and len(control.models) > len(self._body.models):
+            facts = replace(facts, witnesses=())  # some of its models were not watched
+        warm = self._model_answered(facts)  # in the body, so that a cache may answer now
+        facts = replace(facts, witnesses=(*facts.witnesses, *control.witness(warm)))
+        facts = replace(facts, control=control.ask_muted(self._model_answered(facts)))
+        if facts.control is not None and facts.control.proves:
+            facts = replace(facts, methods=self._methods(control))
+        return facts
+
+    def _model_answered(self, facts: EvaluationFacts) -> bool:
+        """Whether the model was seen to read enough for the answers that it may now repeat."""
+        return any(self._had_its_turn(witness) for witness in facts.witnesses)
+
+    def _had_its_turn(self, witness: WitnessFacts) -> bool:
+        """Where the questions are unknown, the model must have read enough for all rows."""
+        needed = witness.questions or self._options.rows
+        return witness.positions is not None and witness.positions >= needed
+
+    def _body_witness(self) -> tuple[WitnessFacts, ...]:
+        if self._body is None or not self._body.models:
+            return ()
+        answered = sum(self._recorder.answered.values())
+        positions = self._body.positions if self._visible else None
+        return (WitnessFacts(during="body", questions=answered, positions=positions),)
+
+    def _methods(self, control: Control | None = None) -> tuple[MethodFacts, ...]:
+        if control is None:
+            return tuple(one.facts for one in self._overrides if not one.facts.installed)
+        tried = (self._tried(control, override) for override in self._overrides)
+        return tuple(one for one in tried if one.right_without is not None or not one.installed)
+
+    def _tried(self, control: Control, override: Override) -> MethodFacts:
+        """The replacement with what the answers are worth without it."""
+        # What an installed package replaced may be needed to run at all: weights offloaded by
+        # accelerate are not there without its `forward`. That says nothing against anybody.
+        shield = (
+            suppress(Exception)
+            if override.facts.installed
+            else self._shielded(f"the control without {override.facts.by}")
+        )
+        right = None
+        with shield:
+            right = control.right_without(override)
+        return replace(override.facts, right_without=right)
+
+    def _note_overrides(self) -> None:
+        things = [self._llm, *find_tokenizers(self._llm)]
+        for model in self._models():
+            things += model.levels
+        known = {(id(one.holder), one.facts.key, one.facts.by) for one in self._overrides}
+        for found in find_overrides(things, self._options.method):
+            if (id(found.holder), found.facts.key, found.facts.by) not in known:
+                self._overrides.append(found)
+
+    def _find_models(self) -> list[LanguageModel]:
+        if self._options.model is None:
+            return find_models(self._llm)
+        model = language_model(self._options.model)
+        return [model] if model else []
+
+    def _models(self) -> list[LanguageModel]:
+        """The models known by now: a lazy object has loaded its own in the meantime."""
+        found = [*self._find_models(), *(self._body.models if self._body else [])]
+        return list({id(model.head): model for model in found}.values())
+
+    def _is_cached(self) -> bool:
+        return is_cached(getattr(self._llm, self._options.method, None))
+
+    @contextmanager
+    def _shielded(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except CannotTell:
+            raise
+        except Exception as error:
+            self._note_failure(what, error)
+
+    def _note_failure(self, what: str, error: Exception) -> None:
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        self._failures.append(Failure(what, line))
