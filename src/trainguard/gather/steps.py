@@ -287,7 +287,11 @@ def _is_integer_tensor(labels: Any) -> bool:
 
 
 def _norms(gradients: list[Tensor]) -> Tensor | None:
-    """L2 norm of each gradient, in float32 or better (float16 would overflow above 65504)."""
+    """L2 norm of each gradient, in float32 or better (float16 would overflow above 65504).
+
+    The norm is NaN or infinite exactly if an element is, up to overflow above 1.8e19, and zero
+    exactly if all are, down to underflow of their squares below 1e-22.
+    """
     import torch
 
     if not gradients:
