@@ -85,10 +85,21 @@ def observed(steps: Sequence[StepFacts], name: str) -> list[StepFacts]:
     return [step for step in steps if getattr(step, name) is not None]
 
 
-def place(steps: Sequence[StepFacts], at: StepFacts, key: str, *, around: int = 2) -> Location:
-    """The location of a step: its neighbours as an excerpt, the step itself marked."""
+def place(
+    steps: Sequence[StepFacts], at: StepFacts, key: str, *, also: StepFacts | None = None
+) -> Location:
+    """The location of a step: its neighbours as an excerpt, the step itself marked.
+
+    Args:
+        steps: the run; `at` and `also` are among them.
+        at: the step.
+        key: the field that the finding is about.
+        also: a later step that belongs to the picture.
+    """
     index = next(i for i, step in enumerate(steps) if step is at)
-    window = steps[max(0, index - around) : index + around + 1]
+    window = [*steps[max(0, index - AROUND) : index + AROUND + 1]]
+    if also is not None and all(step is not also for step in window):
+        window.append(also)
     return Location(
         step=at.step,
         key=key,
@@ -100,6 +111,8 @@ def place(steps: Sequence[StepFacts], at: StepFacts, key: str, *, around: int = 
     )
 
 
+#: Steps shown before and after the one that a finding is about.
+AROUND = 2
 _COLUMNS = {
     "loss": "loss",
     "logged": "logged_loss",

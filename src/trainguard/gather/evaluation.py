@@ -15,6 +15,7 @@ from trainguard.gather.evaluation_control import CannotTell, Control, Options
 from trainguard.gather.evaluation_models import (
     LanguageModel,
     Witness,
+    find_engine,
     find_models,
     find_tokenizers,
     is_compiled,
@@ -37,7 +38,7 @@ class Observer:
         self._failures: list[Failure] = []
         self._overrides: list[Override] = []
         self._body: Witness | None = None
-        self._visible = False
+        self._cached = False
         self._unavailable = ""
 
     def start(self) -> None:
@@ -45,9 +46,9 @@ class Observer:
         with self._shielded("the override audit"):
             self._note_overrides()
         with self._shielded("the witness of forward passes"):
-            models = self._find_models()
-            self._visible = not any(map(is_compiled, models)) and not self._is_cached()
-            self._body = self._watching.enter_context(Witness(models, discover=not models))
+            self._cached = is_cached(getattr(self._llm, self._options.method, None))
+            witness = Witness(self._find_models(), discover=True)
+            self._body = self._watching.enter_context(witness)
         with self._shielded("the recorder of questions"):
             self._watching.enter_context(self._recorder.recording())
 
@@ -104,10 +105,11 @@ class Observer:
         return witness.positions is not None and witness.positions >= needed
 
     def _body_witness(self) -> tuple[WitnessFacts, ...]:
-        if self._body is None or not self._body.models:
+        if self._body is None or not self._body.models or self._answers_elsewhere():
             return ()
         answered = sum(self._recorder.answered.values())
-        positions = self._body.positions if self._visible else None
+        visible = not self._cached and not any(map(is_compiled, self._body.models))
+        positions = self._body.positions if visible else None
         return (WitnessFacts(during="body", questions=answered, positions=positions),)
 
     def _methods(self, control: Control | None = None) -> tuple[MethodFacts, ...]:
@@ -150,8 +152,10 @@ class Observer:
         found = [*self._find_models(), *(self._body.models if self._body else [])]
         return list({id(model.head): model for model in found}.values())
 
-    def _is_cached(self) -> bool:
-        return is_cached(getattr(self._llm, self._options.method, None))
+    def _answers_elsewhere(self) -> bool:
+        """Whether an engine on the object can have answered instead of an idle torch model."""
+        idle = self._body is not None and not self._body.positions
+        return idle and self._options.model is None and bool(find_engine(self._llm))
 
     @contextmanager
     def _shielded(self, what: str) -> Iterator[None]:

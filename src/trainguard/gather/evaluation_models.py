@@ -152,6 +152,16 @@ def is_compiled(model: LanguageModel) -> bool:
     )
 
 
+def is_tracing() -> bool:
+    """Whether torch.compile is reading this code: a hook must not end up in the user's graph.
+
+    With `fullgraph=True` what cannot be traced would raise in the middle of the evaluation.
+    """
+    import torch
+
+    return bool(torch.compiler.is_compiling())
+
+
 @contextmanager
 def eager() -> Iterator[None]:
     """Run compiled models uncompiled, because their graphs skip hooks that are added later."""
@@ -202,7 +212,7 @@ class Witness:
             self._handles.append(hook)
 
     def _meet(self, module: Any, _: Any) -> None:
-        if id(module) in self._seen:
+        if is_tracing() or id(module) in self._seen:
             return
         self._seen[id(module)] = module
         if hasattr(type(module), "get_output_embeddings") or "lm_head" in module._modules:
@@ -211,6 +221,8 @@ class Witness:
                 self._watch(model)
 
     def _count(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if is_tracing():
+            return
         ids: Any = args[0] if args else kwargs.get("input")
         self.positions += ids.numel() if hasattr(ids, "numel") else 0
 

@@ -90,7 +90,7 @@ def hidden_nan_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked
         fix="set logging_nan_inf_filter=False and find what made the loss of step "
         f"{first.step} non-finite (float16 weights overflow above 65504: train in float32 or "
         "bfloat16)",
-        location=place(steps, first, "logged_loss" if log is first else "loss"),
+        location=place(steps, first, "logged_loss" if log is first else "loss", also=log),
         evidence={"steps": [step.step for step, _ in hidden[:100]], "count": len(hidden)},
         # On-policy GRPO logs a true 0.0, so the signature alone is no proof.
         precision=Precision.HIGH if first.loss is None else Precision.EXACT,
