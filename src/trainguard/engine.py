@@ -9,7 +9,7 @@ from trainguard.diagnosis import explain
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.failure import Failure
 from trainguard.findings import Finding, NotChecked, Report, Severity, Subject
-from trainguard.registry import Check, select
+from trainguard.registry import Check, plugin_failures, select
 
 
 def judge(
@@ -30,8 +30,10 @@ def judge(
     checks = select() if checks is None else checks
     evidences = tuple(evidences)
     tally = _Tally()
+    unloaded = plugin_failures()
     for evidence in evidences:
-        _judge_one(evidence, checks, tally)
+        _judge_one(evidence, checks, tally, unloaded)
+        unloaded = ()  # once a report is enough
     explains = {one.code: one.explains for one in checks}
     return Report(
         findings=explain(tally.findings, explains),
@@ -49,8 +51,10 @@ class _Tally:
     undecided: list[NotChecked] = field(default_factory=list)
 
 
-def _judge_one(evidence: Evidence, checks: Sequence[Check], tally: _Tally) -> None:
-    failures: list[Failure] = list(evidence.facts.get(Failure, ()))
+def _judge_one(
+    evidence: Evidence, checks: Sequence[Check], tally: _Tally, unloaded: Sequence[Failure]
+) -> None:
+    failures: list[Failure] = [*evidence.facts.get(Failure, ()), *unloaded]
     for one in checks:
         if one.reports_failures:
             continue

@@ -29,6 +29,7 @@ ENTRY_POINT_GROUP = "trainguard.checks"
 Judge = Callable[..., Iterator[Finding | NotChecked]]
 _J = TypeVar("_J", bound=Judge)
 _registered: dict[str, Check] = {}
+_broken_plugins: list[Failure] = []
 
 
 @dataclass(frozen=True)
@@ -144,17 +145,23 @@ def check(
 
 @lru_cache(maxsize=1)
 def all_checks() -> tuple[Check, ...]:
-    """Every check of trainguard and of installed plugins, by code.
-
-    Raises:
-        ImportError and whatever else a plugin raises when it is imported.
-    """
+    """Every check of trainguard and of the installed plugins that can be loaded, by code."""
     package = importlib.import_module("trainguard.checks")
     for module in pkgutil.walk_packages(package.__path__, prefix=f"{package.__name__}."):
         importlib.import_module(module.name)
     for plugin in entry_points(group=ENTRY_POINT_GROUP):
-        plugin.load()
+        try:
+            plugin.load()
+        except Exception as error:  # someone else's module must not take the others away
+            reason = f"{type(error).__name__}: {error}"
+            _broken_plugins.append(Failure(f"loading the plugin {plugin.name}", reason))
     return tuple(_registered[code] for code in sorted(_registered))
+
+
+def plugin_failures() -> tuple[Failure, ...]:
+    """The plugins whose checks could not be loaded."""
+    all_checks()
+    return tuple(_broken_plugins)
 
 
 class UnknownCheckError(ValueError):

@@ -88,7 +88,8 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         """Read the learning rates of this very step."""
         self._stepped = False
         if self._optimizer is not None:
-            self._rates = learning_rates(self._optimizer)
+            with self._shielded("reading the learning rates"):
+                self._rates = learning_rates(self._optimizer)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Compare the sampled weights with what they were."""

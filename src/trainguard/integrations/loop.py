@@ -180,7 +180,8 @@ class LoopGuard:
     def _before_step(self, *_: Any) -> None:
         from trainguard.gather.steps import learning_rates
 
-        self._rates = learning_rates(self._optimizer)
+        with self._shielded("reading the learning rates"):
+            self._rates = learning_rates(self._optimizer)
 
     def _after_step(self, *_: Any) -> None:
         if self._recorder is None:

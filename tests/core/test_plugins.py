@@ -1,0 +1,49 @@
+"""Checks of other packages, through the entry-point group."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+CHECK = '''"""A plugin's check."""
+from trainguard.findings import Finding, Precision, Severity
+from trainguard.registry import check
+from trainguard.facts.steps import StepFacts
+from collections.abc import Sequence
+
+
+@check("TG991", severity=Severity.ERROR, precision=Precision.EXACT)
+def house_rule(steps: Sequence[StepFacts]):
+    yield Finding(f"{len(steps)} steps are against the house rules", fix="ask the house")
+'''
+RUN = """
+from trainguard.engine import judge
+from trainguard.facts.evidence import Evidence
+from trainguard.facts.steps import StepFacts
+evidence = Evidence(subject="run", kind="training run", facts={StepFacts: (StepFacts(step=1),)})
+print([finding.message for finding in judge([evidence, evidence]).findings])
+"""
+
+
+def install(folder: Path, name: str, code: str) -> None:
+    (folder / f"{name}.py").write_text(code)
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[trainguard.checks]\n{name} = {name}\n")
+
+
+def test_a_plugins_check_runs_and_a_broken_plugin_is_reported_once(tmp_path: Path) -> None:
+    install(tmp_path, "house_plugin", CHECK)
+    install(tmp_path, "broken_plugin", "raise OSError('planted')")
+    result = subprocess.run(
+        [sys.executable, "-c", RUN],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+
+    assert result.stdout.count("against the house rules") == 2, result.stderr
+    assert result.stdout.count("loading the plugin broken_plugin failed with OSError: planted") == 1
