@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from types import FunctionType, MethodType
 from typing import Any
 from unittest.mock import MagicMock
@@ -15,6 +16,7 @@ from peft.helpers import update_generate_signature
 from trainguard.facts.evaluation import MethodFacts
 from trainguard.gather.evaluation_models import language_model
 from trainguard.gather.evaluation_overrides import find_overrides
+from trainguard.gather.evaluation_provenance import is_installed
 
 import tiny
 
@@ -30,9 +32,13 @@ def elsewhere(self: Any, question: str) -> str:
     return question
 
 
+def shout(text: str) -> str:
+    return text.upper()
+
+
 class LLM:
     def answer(self, question: str) -> str:
-        return question.upper()
+        return shout(question)
 
     @loud
     def generate(self, question: str) -> str:
@@ -120,6 +126,23 @@ def test_a_cache_around_the_method_is_the_method() -> None:
     llm.answer = functools.lru_cache(llm.answer)
 
     assert overrides(llm) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "installed"),
+    [
+        ("/opt/env/lib/site-packages/peft/helpers.py", True),
+        ("/usr/lib/python3/dist-packages/peft/helpers.py", True),
+        ("/home/me/project/unsloth_compiled_cache/trainer.py", True),
+        (json.__file__, True),
+        (torch.nn.__file__, True),
+        ("<frozen importlib>", True),
+        ("/home/me/project/patch.py", False),
+        ("<stdin>", False),
+    ],
+)
+def test_the_file_tells_who_owns_the_code(file: str, installed: bool) -> None:
+    assert is_installed(shout.__code__.replace(co_filename=file)) is installed
 
 
 def test_a_mock_is_called_one() -> None:

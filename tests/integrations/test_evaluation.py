@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import deepcopy
 from types import FunctionType
 from typing import Any
@@ -192,6 +193,29 @@ def loaded_late(llm: LLM) -> Any:
     return Lazy(None)
 
 
+def raising_on_silence(llm: LLM) -> Any:
+    class Strict(LLM):
+        def answer(self, *questions: str) -> list[str]:
+            answers = super().answer(*questions)
+            if str(self.model.config.eos_token_id) in answers:
+                raise ValueError("a question has no answer")
+            return answers
+
+    return Strict(llm.model)
+
+
+def beside_an_idle_model(llm: LLM) -> Any:
+    class Decoy:
+        model = None
+
+        def answer(self, *questions: str) -> list[str]:
+            return llm.answer(*questions)
+
+    decoy = Decoy()
+    decoy.model = tiny.model(seed=1)
+    return decoy
+
+
 def without_attributes(llm: LLM) -> Any:
     class Slotted(LLM):
         __slots__ = ()
@@ -208,6 +232,7 @@ def without_attributes(llm: LLM) -> Any:
 HONEST = [
     *(nothing, lora, prepared, offloaded, hooked, checkpointed, timed, cached, warm, options_bound),
     *(kept_under_another_name, in_a_module, hidden_in_a_closure, loaded_late, without_attributes),
+    *(raising_on_silence, beside_an_idle_model),
 ]
 
 
@@ -222,16 +247,91 @@ def test_an_honest_pipeline_has_no_finding(change: Callable[[LLM], Any], llm: LL
     assert {"TG601", "TG602", "TG603"} <= set(report.checked), report.not_checked
 
 
-def test_a_compiled_model_has_no_finding(llm: LLM) -> None:
+@pytest.fixture
+def _nothing_compiled() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def compiled_call(model: Any) -> None:
+    model.compile(backend="eager", fullgraph=True)
+
+
+def compiled_forward(model: Any) -> None:
+    model.forward = torch.compile(model.forward, backend="eager")
+
+
+@pytest.mark.usefixtures("_nothing_compiled")
+@pytest.mark.parametrize("compiled", [compiled_call, compiled_forward])
+def test_a_compiled_model_has_no_finding(compiled: Callable[[Any], None], llm: LLM) -> None:
     references = own_answers(llm)
-    llm.model.compile(backend="eager")
+    compiled(llm.model)
     llm.answer(*QUESTIONS)
 
-    report = audited(llm, references)
+    # As many rows as questions: another shape would be compiled anew, hooks included.
+    report = audited(llm, references, rows=len(QUESTIONS))
 
     assert [finding.message for finding in report.findings] == []
     assert {"TG602", "TG603"} <= set(report.checked)
-    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("_nothing_compiled")
+def test_a_full_graph_that_is_compiled_under_audit_does_not_break(llm: LLM) -> None:
+    references = own_answers(llm)
+    compiled_call(llm.model)
+
+    assert not audited(hidden_in_a_closure(llm), references).findings
+
+
+def test_an_engine_beside_an_idle_model_is_not_judged(llm: LLM) -> None:
+    references = own_answers(llm)
+
+    class Remote:
+        def __init__(self) -> None:
+            self.model = llm.model
+            self.engine = type("LLM", (), {"__module__": "vllm.entrypoints.llm"})()
+
+        def answer(self, *questions: str) -> list[str]:
+            return [references[question] for question in questions]
+
+    report = audited(Remote(), references)
+
+    assert not report.findings
+    assert all("vllm" in undecided(report)[code] for code in ("TG602", "TG603"))
+
+
+@pytest.mark.parametrize("fails", ["body", "control"])
+def test_an_idle_model_is_no_evidence_where_the_audit_is_cut_short(llm: LLM, fails: str) -> None:
+    def broken(_: Any) -> Any:
+        raise OSError("gone")
+
+    decoy, references = beside_an_idle_model(llm), own_answers(llm)
+    options = {"ask": broken} if fails == "control" else {}
+    audit = audit_evaluation(decoy, references=references, **options)
+    with suppress(KeyError), audit:
+        ask_all(decoy)
+        if fails == "body":
+            raise KeyError
+
+    assert "TG602" not in {finding.code for finding in audit.report.findings}
+
+
+def test_a_model_loaded_under_audit_is_watched_from_its_first_answer(llm: LLM) -> None:
+    class Lazy(LLM):
+        memory: dict[str, str] = {}  # noqa: RUF012
+
+        def answer(self, *questions: str) -> list[str]:
+            self.model = self.model or llm.model
+            for question in questions:
+                if question not in self.memory:
+                    self.memory[question] = super().answer(question)[0]
+            return [self.memory[question] for question in questions]
+
+    report = audited(Lazy(None), own_answers(llm))
+
+    assert not report.findings
+    assert "response cache" in undecided(report)["TG603"]
 
 
 def test_a_sampling_pipeline_has_no_finding(llm: LLM) -> None:

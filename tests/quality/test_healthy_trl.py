@@ -17,8 +17,9 @@ from trl import (
     RewardTrainer,
 )
 
-import tiny
 from trainguard import TrainGuardCallback
+
+import tiny
 
 STEPS = {**tiny.QUIET, "max_steps": 15, "logging_steps": 1, "bf16": False, "learning_rate": 1e-3}
 
