@@ -46,7 +46,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        home = importlib.import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"trainguard.{name} needs {error.name}: pip install 'trainguard[train]'"
+        ) from error
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:
