@@ -40,8 +40,9 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
 
     Args:
         on_finding: what an error does. "warn" logs it once per cause; "stop" also ends training
-            after the step at which it was found; "raise" raises TrainGuardError there. A fault
-            of the model's structure is found before the first step.
+            after the step at which it was found (with several processes it raises instead);
+            "raise" raises TrainGuardError there. A fault of the model's structure is found
+            before the first step.
         ignore: codes, code prefixes or names of checks to leave out.
 
     Raises:
@@ -75,7 +76,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         self._guard = Guard(
             subject=args.output_dir,
             folder=Path(args.output_dir) if state.is_world_process_zero else None,
-            on_finding=self._on_finding,
+            on_finding=self._reaction(args),
             selected=self._checks,
         )
         with self._shielded("attaching to the trainer"):
@@ -129,6 +130,10 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
                 self._review(state)
         with self._shielded("writing the report"):
             self._guard.close()
+
+    def _reaction(self, args: Any) -> OnFinding:
+        """One rank that leaves the loop alone leaves the others waiting for it for ever."""
+        return "raise" if self._on_finding == "stop" and args.world_size > 1 else self._on_finding
 
     def _begin(self, state: Any, model: Any, optimizer: Any) -> None:
         trainer = self._trainer() if self._trainer is not None else _find_trainer(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
@@ -139,6 +138,5 @@ def _painter(colour: bool) -> Paint:
 def _clean(text: str) -> str:
     """Names come from files: a control character in one must not reach the terminal."""
     return "".join(
-        character if unicodedata.category(character)[0] != "C" else f"\\x{ord(character):02x}"
-        for character in text
+        character if character.isprintable() else f"\\x{ord(character):02x}" for character in text
     )
