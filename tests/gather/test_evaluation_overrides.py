@@ -100,6 +100,15 @@ def test_a_replacement_is_named(replacement: Any, by: str) -> None:
     assert facts.by == by
 
 
+def test_project_code_in_an_argument_is_named() -> None:
+    llm = LLM()
+    llm.answer = functools.partial(llm.answer, processors=[elsewhere])
+
+    (facts,) = overrides(llm)
+
+    assert (facts.by, facts.reaches_original) == ("elsewhere", True)
+
+
 def closed_over(llm: LLM) -> Any:
     original = llm.answer
     return lambda question: original(question)

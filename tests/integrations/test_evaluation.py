@@ -503,6 +503,18 @@ def test_an_object_without_a_torch_model_is_not_judged() -> None:
     assert "pass model=" in reasons["TG602"]
 
 
+def test_a_model_that_only_answers_when_asked_again_is_met(llm: LLM) -> None:
+    class Client:
+        """Was evaluated elsewhere; only `ask` knows the model."""
+
+    report = audited(
+        Client(), own_answers(llm), lambda _: None, ask=lambda questions: llm.answer(*questions)
+    )
+
+    assert not report.findings
+    assert "TG603" in report.checked
+
+
 def test_too_few_references_decide_nothing(llm: LLM) -> None:
     references = [("4 5 6", "1")] * 30
 
