@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -203,3 +204,77 @@ def test_a_healthy_run_is_clean_on_disk_too(tmp_path: Path) -> None:
     result = run("check", tmp_path)
     assert result.exit_code == 0, result.output
     assert "1 training run, 2 adapters: no finding" in result.output
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as people have it: two runs, a sweep, an adapter, a model, and other people's."""
+    top = tmp_path_factory.mktemp("everything")
+    options = {"save_strategy": "steps", "save_steps": 3}
+    for name in ("runs/a", "runs/b", "sweep", "sweep/trial-1"):
+        tiny.trainer(tiny.lora(tiny.model()), top / name, Trainer, **options).train()
+    adapter = tiny.lora(tiny.model(), init_lora_weights=False)
+    adapter.save_pretrained(str(top / "adapter"))
+    for name in ("model", ".git", "env", "node_modules"):
+        tiny.model().save_pretrained(str(top / name), max_shard_size="20KB")
+    (top / "env" / "pyvenv.cfg").write_text("")
+    (top / "data").mkdir()
+    (top / "data" / "model_card.md").write_text("")
+    (top / "again").symlink_to(top / "runs")
+    return top
+
+
+def test_a_project_is_walked_once_and_only_its_own(project: Path) -> None:
+    report = json.loads(run("check", project, "--output-format", "json").output)
+    found = {
+        (subject["kind"], str(Path(subject["name"]).relative_to(project)))
+        for subject in report["summary"]["subjects"]
+    }
+    runs = {"runs/a", "runs/b", "sweep", "sweep/trial-1"}
+
+    assert report["findings"] == []
+    assert found == {("training run", name) for name in runs} | {
+        ("model", "model"),
+        ("adapter", "adapter"),
+        *(("adapter", f"{name}/checkpoint-{step}") for name in runs for step in (3, 6)),
+    }
+
+
+def test_a_fault_in_one_run_is_not_explained_by_another(project: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(project / "runs" / name, tmp_path / name)
+    frozen = tmp_path / "a"
+    weights = "adapter_model.safetensors"
+    shutil.copy(frozen / "checkpoint-3" / weights, frozen / "checkpoint-6")
+    (tmp_path / "b" / "checkpoint-6" / "optimizer.pt").unlink()
+    report = json.loads(run("check", tmp_path, "--output-format", "json").output)
+
+    assert [(f["code"], f["subject"], f["explained_by"]) for f in report["findings"]] == [
+        ("TG130", str(tmp_path / "a"), []),
+        ("TG132", str(tmp_path / "b"), []),
+    ]
+
+
+def test_a_checkpoint_and_a_file_of_a_model_can_be_named(project: Path) -> None:
+    checkpoint = run("check", project / "runs" / "a" / "checkpoint-3")
+    index = run("check", project / "model" / "model.safetensors.index.json")
+
+    assert (checkpoint.exit_code, index.exit_code) == (0, 0)
+    assert "1 training run, 1 adapter: no finding" in checkpoint.output
+    assert "1 model: no finding" in index.output
+    assert run("check", project / "data" / "model_card.md").exit_code == 3
+
+
+def test_the_checkpoints_of_a_watched_run_are_symptoms_of_its_cause(tmp_path: Path) -> None:
+    trained = tiny.lora(tiny.model())
+    options = {"save_strategy": "steps", "save_steps": 3, "callbacks": [TrainGuardCallback()]}
+    for parameter in trained.parameters():
+        parameter.requires_grad_(False)
+    trained.enable_input_require_grads()
+    tiny.trainer(trained, tmp_path / "out", Trainer, **options).train()
+    report = json.loads(run("check", tmp_path, "--output-format", "json").output)
+    causes = [f["code"] for f in report["findings"] if not f["explained_by"]]
+    symptoms = {f["code"] for f in report["findings"] if "TG201" in f["explained_by"]}
+
+    assert causes == ["TG201"]
+    assert {"TG105", "TG130", "TG135"} <= symptoms

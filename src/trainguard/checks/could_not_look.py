@@ -35,7 +35,8 @@ def could_not_look(failures: Sequence[Failure]) -> Iterator[Finding]:
     for failure in failures:
         yield Finding(
             f"{failure.what} failed with {failure.error}, so what it looks for is unknown here",
-            fix="report it to the maintainers of trainguard together with the input",
+            fix="write or copy the input again if it is damaged; otherwise report it to the "
+            "maintainers of trainguard together with the input",
             location=Location(key=failure.what),
             evidence={"error": failure.error},
         )

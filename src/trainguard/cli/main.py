@@ -1,4 +1,4 @@
-"""`trainguard check`, `explain`, `checks`, `demo`."""
+"""`trainguard check`, `diff`, `explain`, `checks`, `demo`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainguard import __version__
 from trainguard.findings import Severity
 
 if TYPE_CHECKING:
-    from trainguard.facts.intent import Purpose
+    from trainguard.facts.intent import Purpose, Target
     from trainguard.findings import Report
 
 
@@ -33,6 +33,17 @@ def main() -> None:
     "purpose",
     type=click.Choice(["train", "infer"]),
     help="What the files are about to be used for.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(["peft", "transformers", "vllm", "llamacpp", "sglang"]),
+    help="The program that is to load an adapter.",
+)
+@click.option(
+    "--base",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="The base model's folder, to compare adapters with.",
 )
 @click.option("--select", "chosen", multiple=True, metavar="CODES", help="Checks to run.")
 @click.option("--ignore", "ignored", multiple=True, metavar="CODES", help="Checks to leave out.")
@@ -55,6 +66,8 @@ def main() -> None:
 def check(
     paths: tuple[str, ...],
     purpose: Purpose | None,
+    target: Target | None,
+    base: Path | None,
     chosen: tuple[str, ...],
     ignored: tuple[str, ...],
     fail_on: str,
@@ -77,6 +90,8 @@ def check(
         report = check_files(
             *paths,
             purpose=purpose,
+            target=target,
+            base=base,
             chosen=_split(chosen),
             ignored=_split(ignored),
             fail_on=None if fail_on == "never" else Severity(fail_on),
@@ -85,6 +100,35 @@ def check(
         raise click.UsageError(str(error)) from None
     _print(report, style, output, verbose=verbose)
     sys.exit(report.exit_code)
+
+
+@main.command()
+@click.argument("a", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("b", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--output-format",
+    "style",
+    type=click.Choice(["full", "json"]),
+    default="full",
+    show_default=True,
+)
+def diff(a: Path, b: Path, style: str) -> None:
+    """Compare two adapters or checkpoints: configs, tensors and their values.
+
+    The distance of two tensors is the norm of their difference by the larger of their norms.
+
+    \b
+    Exit status: 0 identical, 1 different, 2 usage error or unreadable files.
+    """
+    from trainguard.cli.diff import UNREADABLE, compare
+    from trainguard.report.diff import as_json, as_text
+
+    try:
+        found = compare(a, b)
+    except UNREADABLE as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(as_json(found) if style == "json" else as_text(found), nl=False)
+    sys.exit(0 if found.identical else 1)
 
 
 @main.command()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trainguard.facts.base_model import noted_base, noted_shape
 from trainguard.facts.intent import Intent
 from trainguard.findings import ExcerptLine, Location
 
@@ -190,7 +191,7 @@ class TensorFacts:
 class AdapterTensors:
     """The tensors of an adapter's weights file, in the file's order."""
 
-    WANTED: ClassVar[str] = "an adapter's safetensors file"
+    WANTED: ClassVar[str] = "the weights of a saved adapter"
 
     path: str
     tensors: tuple[TensorFacts, ...] = ()
@@ -243,13 +244,14 @@ def _parse(name: str) -> tuple[str, str, str, str]:
 def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
     """`config KEY=VALUE ...`, `tensor NAME shape=16x8 zeros=0 ...`, `file NAME`, `intent ...`.
 
-    A `file` line states a file that was read, with `problem=` one that could not be. Tensors are
+    `base NAME shape=16x16` is a tensor of the base model, `folder NAME` a folder that exists. A
+    `file` line states a file that was read, with `problem=` one that could not be. Tensors are
     finite and not zero unless the line says so. Facts without a line are absent.
     """
     by_word: dict[str, list[Line]] = {}
     for line in lines:
         by_word.setdefault(line.word, []).append(line)
-    unknown = by_word.keys() - {"config", "tensor", "file", "intent"}
+    unknown = by_word.keys() - {"config", "tensor", "file", "intent", "base", "folder"}
     if unknown:
         raise ValueError(f"an adapter has no {', '.join(sorted(unknown))}")
     files = by_word.get("file", [])
@@ -257,6 +259,8 @@ def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
     facts: dict[type, Any] = {Intent: Intent(**intent), AdapterFiles: _noted_files(files)}
     if "config" in by_word:
         facts[AdapterConfig] = _noted_config(by_word["config"])
+        name = facts[AdapterConfig].text("base_model_name_or_path") or ""
+        facts |= noted_base(by_word, name)
     weights_read = any(
         WEIGHTS_NAME in line.words and "problem" not in line.fields for line in files
     )
@@ -291,9 +295,5 @@ def _noted_config(lines: Sequence[Line]) -> AdapterConfig:
 def _noted_tensor(line: Line) -> TensorFacts:
     values: dict[str, Any] = {"dtype": "F32", "nonfinite": 0, "zeros": 0, "norm": 1.0}
     values |= line.fields
-    shape = str(values.pop("shape", "16x8"))
-    return TensorFacts(
-        name=line.words[1],
-        shape=tuple(int(size) for size in shape.split("x")) if shape != "scalar" else (),
-        **values,
-    )
+    shape = noted_shape(values.pop("shape", "16x8"))
+    return TensorFacts(name=line.words[1], shape=shape, **values)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Purpose = Literal["train", "infer"]
+Target = Literal["peft", "transformers", "vllm", "llamacpp", "sglang"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +14,5 @@ class Intent:
     """The use that the user stated, if any."""
 
     purpose: Purpose | None = None
+    target: Target | None = None
+    """The program that is to load an adapter; None if unknown, which is judged as PEFT."""

@@ -1,4 +1,7 @@
-"""A saved PEFT adapter: its folder becomes facts. No torch, and nothing is ever unpickled."""
+"""A saved PEFT adapter: its folder becomes facts. No torch, and nothing is ever unpickled.
+
+Weights in `adapter_model.bin` are found by following the opcodes of its pickle; see `pickles`.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,10 @@ from trainguard.facts.adapter import (
 )
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.intent import Intent
+from trainguard.facts.pickles import PickleFacts
 from trainguard.gather.adapter_config import read_config
 from trainguard.gather.adapter_files import UnreadableError, failed, misnamed, open_regular, size_of
+from trainguard.gather.pickles import UnplainError, read_tensors, scan_folder
 from trainguard.gather.safetensors import SafetensorsError, StoredTensor, read_header
 
 _NAMES = (CONFIG_NAME, WEIGHTS_NAME, PICKLE_NAME)
@@ -60,10 +65,12 @@ def adapter_evidence(
             problems.append(_problem(root / name, error))
 
     note(AdapterConfig, CONFIG_NAME, read_config)
+    facts[PickleFacts] = scan_folder(folder)
     if PICKLE_NAME in names and WEIGHTS_NAME not in names:
-        absent[AdapterTensors] = (
-            f"{PICKLE_NAME} is a pickle, which is not read: save the adapter as safetensors"
-        )
+        try:
+            note(AdapterTensors, PICKLE_NAME, _read_pickled_tensors)
+        except UnplainError as error:
+            absent[AdapterTensors] = f"{PICKLE_NAME} {error}"
     else:
         note(AdapterTensors, WEIGHTS_NAME, _read_tensors)
     facts[AdapterFiles] = AdapterFiles(folder=str(folder), names=names, problems=tuple(problems))
@@ -85,6 +92,10 @@ def _exists(path: Path) -> bool:
 
 def _problem(path: Path, error: UnreadableError) -> FileProblem:
     return FileProblem(path=str(path), what=str(error), fix=error.fix, line=error.line)
+
+
+def _read_pickled_tensors(root: Path) -> AdapterTensors:
+    return read_tensors(root / PICKLE_NAME)
 
 
 def _read_tensors(root: Path) -> AdapterTensors:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trainguard.engine import judge
+from trainguard.facts.adapter import AdapterFiles
 from trainguard.facts.evidence import Evidence
-from trainguard.facts.intent import Intent, Purpose
+from trainguard.facts.intent import Intent, Purpose, Target
 from trainguard.facts.model import ModelFacts
+from trainguard.facts.pickles import PickleFacts
 from trainguard.findings import Report, Severity
 from trainguard.gather.adapter import adapter_evidence, is_adapter
+from trainguard.gather.base_model import with_base
+from trainguard.gather.checkpoint import checkpoint_folders, is_checkpoint_name, with_checkpoints
+from trainguard.gather.full_model import full_model_evidence, is_full_model
+from trainguard.gather.pickles import scan_folder
 from trainguard.gather.run import FOLDER, STATE_FILE, STEPS_FILE, run_evidence, run_record
 from trainguard.registry import select
 
@@ -21,17 +28,22 @@ SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
 
 
 def check(
-    *targets: Any,
+    *subjects: Any,
     purpose: Purpose | None = None,
+    target: Target | None = None,
+    base: str | Path | None = None,
     chosen: Iterable[str] = (),
     ignored: Iterable[str] = (),
     fail_on: Severity | None = Severity.ERROR,
 ) -> Report:
-    """Check every adapter, checkpoint and training run at or under some paths, or live models.
+    """Check every adapter, model, checkpoint and run at or under some paths, or live models.
 
     Args:
-        targets: files, folders or torch modules; the current folder if there are none.
+        subjects: files, folders or torch modules; the current folder if there are none.
         purpose: what the files are about to be used for, "train" or "infer"; None if unknown.
+        target: the program that will load the adapters; None stands for PEFT.
+        base: folder of the adapters' base model, whose headers they are compared with; None
+            takes the folder that an adapter's config names, if there is one.
         chosen: codes, code prefixes or names of the checks to run; all if empty.
         ignored: codes, code prefixes or names to leave out.
         fail_on: the mildest severity that makes the report's exit code 1; None never does.
@@ -41,33 +53,36 @@ def check(
         UnknownCheckError: `chosen` or `ignored` matches no check.
     """
     checks = select(chosen, ignored)
-    intent = Intent(purpose)
-    evidences = [e for target in targets or (".",) for e in _of(target, intent)]
+    intent = Intent(purpose, target)
+    evidences = [e for subject in subjects or (".",) for e in _of(subject, intent, base)]
     return judge(evidences, checks, fail_on=fail_on)
 
 
-def _of(target: Any, intent: Intent) -> Iterator[Evidence]:
-    if hasattr(target, "named_parameters"):
+def _of(subject: Any, intent: Intent, base: str | Path | None) -> Iterator[Evidence]:
+    if hasattr(subject, "named_parameters"):
         from trainguard.gather.model import model_facts, unwrapped_model
 
-        facts = {ModelFacts: model_facts(unwrapped_model(target)), Intent: intent}
-        yield Evidence(subject=type(target).__name__, kind="model", facts=facts)
+        facts = {ModelFacts: model_facts(unwrapped_model(subject)), Intent: intent}
+        yield Evidence(subject=type(subject).__name__, kind="model", facts=facts)
     else:
-        yield from gather(Path(target), intent)
+        yield from gather(Path(subject), intent, base)
 
 
-def gather(path: Path, intent: Intent) -> Iterator[Evidence]:
+def gather(path: Path, intent: Intent, base: str | Path | None = None) -> Iterator[Evidence]:
     """The facts of everything recognised at or under a path, in a stable order.
+
+    Args:
+        path: a file or a folder.
+        intent: what the files are about to be used for.
+        base: folder of the adapters' base model; None takes the one that their configs name.
 
     Raises:
         FileNotFoundError: the path does not exist.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    if path.is_file():
-        yield from _file(path, intent)
-        return
-    yield from _folders(path, intent)
+    for evidence in _file(path, intent) if path.is_file() else _folders(path, intent):
+        yield with_base(evidence, base) if AdapterFiles in evidence.facts else evidence
 
 
 def _file(path: Path, intent: Intent) -> Iterator[Evidence]:
@@ -75,19 +90,42 @@ def _file(path: Path, intent: Intent) -> Iterator[Evidence]:
         yield run_evidence(path, str(path))
     elif path.name.startswith("adapter_"):
         yield adapter_evidence(path.parent, intent)
+    elif path.name.startswith("model") and is_full_model(path.parent):
+        yield _full_model(path.parent)
 
 
 def _folders(top: Path, intent: Intent) -> Iterator[Evidence]:
     runs: list[Path] = []
     for folder in _walk(top):
-        run = _enclosing(folder, runs)
-        record = run_record(folder) if run is None else None
+        record = _record(folder, _enclosing(folder, runs))
         if record is not None:
             runs.append(folder)
-            run = folder
-            yield run_evidence(record, str(folder))
+            yield with_checkpoints(run_evidence(record, str(folder)), folder, intent)
+        run = _enclosing(folder, runs)
+        scope = str(run) if run else ""
         if is_adapter(folder):
-            yield adapter_evidence(folder, intent, scope=str(run) if run else "")
+            yield adapter_evidence(folder, intent, scope=scope)
+        if is_full_model(folder):
+            yield _full_model(folder, scope=scope)
+
+
+def _full_model(folder: Path, scope: str = "") -> Evidence:
+    """A model, and what loading the pickles beside it would import; an adapter has its own."""
+    evidence = full_model_evidence(folder, scope=scope)
+    if is_adapter(folder):
+        return evidence
+    return replace(evidence, facts={**evidence.facts, PickleFacts: scan_folder(folder)})
+
+
+def _record(folder: Path, run: Path | None) -> Path | None:
+    """The record of a run that this folder holds; a folder of another run needs one of its own."""
+    if run is None:
+        return run_record(folder)
+    if is_checkpoint_name(folder.name):
+        return None
+    # A final model's copy of the run's state is no run, a sweep's trial with checkpoints is one.
+    is_trial = checkpoint_folders(folder) or (folder / FOLDER / STEPS_FILE).is_file()
+    return run_record(folder) if is_trial else None
 
 
 def _walk(top: Path) -> Iterator[Path]:

@@ -50,10 +50,11 @@ Tuners whose start cannot be told from a trained state (prompts, FourierFT, LoRA
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from trainguard.checks.adapter._tuners import FACTORS, MULTIPLIERS
-from trainguard.facts.adapter import AdapterConfig, AdapterTensors, TensorFacts
+from trainguard.checks.adapter._tuners import FACTORS
+from trainguard.checks.adapter._updates import deciding_parts, idle_tensor
+from trainguard.facts.adapter import AdapterConfig, AdapterTensors
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
@@ -63,11 +64,11 @@ def untrained_adapter(
     config: AdapterConfig, tensors: AdapterTensors
 ) -> Iterator[Finding | NotChecked]:
     """Fire if no module's update can differ from none at all."""
-    judged = _judged(config, tensors)
+    judged = list(deciding_parts(config, tensors).values())
     if any(tensor.zeros is None for parts in judged for tensor in parts.values()):
         yield NotChecked("the values of this dtype are not read")
         return
-    idle = [tensor for parts in judged if (tensor := _idle(config, parts))]
+    idle = [tensor for parts in judged if (tensor := idle_tensor(config, parts))]
     if not idle or len(idle) < len(judged):
         return
     value = "zero" if config.peft_type in FACTORS else "one"
@@ -80,24 +81,3 @@ def untrained_adapter(
         location=tensors.location(idle[0]),
         evidence={"modules": len(idle), "parts": parts, "value": value},
     )
-
-
-def _judged(config: AdapterConfig, tensors: AdapterTensors) -> list[Mapping[str, TensorFacts]]:
-    """The parts that decide, of each module that has some; pruned ones have no elements."""
-    deciding = {*FACTORS.get(config.peft_type, ()), *MULTIPLIERS.get(config.peft_type, ())}
-    modules = (
-        {part: tensor for part, tensor in parts.items() if part in deciding and tensor.count}
-        for parts in tensors.modules().values()
-    )
-    return [parts for parts in modules if parts]
-
-
-def _idle(config: AdapterConfig, parts: Mapping[str, TensorFacts]) -> TensorFacts | None:
-    """The tensor that keeps the module from changing anything."""
-    for part in FACTORS.get(config.peft_type, ()):
-        if part in parts and parts[part].all_zero:
-            return parts[part]
-    multipliers = [parts[p] for p in MULTIPLIERS.get(config.peft_type, ()) if p in parts]
-    if multipliers and all(tensor.all_one for tensor in multipliers):
-        return multipliers[0]
-    return None

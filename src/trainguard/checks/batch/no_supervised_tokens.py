@@ -44,7 +44,7 @@ ERROR_AFTER = 3
     "TG301",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG105", "TG402", "TG403", "TG501", "TG502", "TG503"),
+    explains=("TG105", "TG130", "TG144", "TG402", "TG403", "TG501", "TG502", "TG503"),
 )
 def no_supervised_tokens(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire at the first step of the longest run of steps without a supervised label."""

@@ -42,7 +42,7 @@ from trainguard.registry import check
     "TG401",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG106", "TG402", "TG403", "TG501", "TG502", "TG503"),
+    explains=("TG106", "TG130", "TG144", "TG402", "TG403", "TG501", "TG502", "TG503"),
 )
 def nonfinite_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire at the first step whose gradients are not finite, naming the parameters."""

@@ -44,7 +44,7 @@ STEPS = 3
     "TG402",
     severity=Severity.ERROR,
     precision=Precision.HIGH,
-    explains=("TG105", "TG403", "TG503"),
+    explains=("TG105", "TG130", "TG135", "TG403", "TG503"),
 )
 def zero_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire if the last steps, at least three, all have a gradient norm of exactly zero."""

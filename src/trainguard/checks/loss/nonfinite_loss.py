@@ -45,7 +45,7 @@ from trainguard.registry import check
     "TG502",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG106", "TG401", "TG402", "TG403", "TG503"),
+    explains=("TG106", "TG130", "TG144", "TG401", "TG402", "TG403", "TG503"),
 )
 def nonfinite_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire at the first step whose loss is not finite."""

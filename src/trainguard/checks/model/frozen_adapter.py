@@ -55,7 +55,7 @@ from trainguard.registry import check
     "TG201",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG105", "TG202", "TG402", "TG403", "TG503"),
+    explains=("TG105", "TG130", "TG135", "TG202", "TG402", "TG403", "TG503"),
 )
 def frozen_adapter(model: ModelFacts) -> Iterator[Finding]:
     """Fire if adapters are active and none of their tensors requires a gradient."""

@@ -35,7 +35,7 @@ from trainguard.registry import check
     "TG202",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG105", "TG402", "TG403", "TG503"),
+    explains=("TG105", "TG130", "TG135", "TG402", "TG403", "TG503"),
 )
 def nothing_trainable(model: ModelFacts) -> Iterator[Finding]:
     """Fire if no parameter requires a gradient."""
