@@ -21,7 +21,8 @@ from trainguard.facts.adapter import AdapterTensors
 from trainguard.facts.pickles import PickleFacts
 from trainguard.gather.adapter import adapter_evidence
 from trainguard.gather.adapter_files import UnreadableError
-from trainguard.gather.pickles import UnplainError, read_tensors, scan_file, scan_folder
+from trainguard.gather.pickle_files import scan_folder
+from trainguard.gather.pickles import UnplainError, read_tensors, scan_file
 from trainguard.registry import select
 
 import tiny
@@ -306,7 +307,7 @@ def test_a_known_name_that_cannot_be_opened_is_a_problem(tmp_path: Path) -> None
 def test_scanning_needs_neither_torch_nor_numpy(tmp_path: Path) -> None:
     save({"x": torch.ones(2)}, tmp_path / "optimizer.pt")
     code = (
-        "import sys; from trainguard.gather.pickles import scan_folder\n"
+        "import sys; from trainguard.gather.pickle_files import scan_folder\n"
         "(facts,) = scan_folder(sys.argv[1])\n"
         "print(facts.layout, sorted({'torch', 'numpy', 'pickle'} & sys.modules.keys()))"
     )

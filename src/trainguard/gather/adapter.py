@@ -25,7 +25,7 @@ from trainguard.facts.intent import Intent
 from trainguard.facts.pickles import PickleFacts
 from trainguard.gather.adapter_config import read_config
 from trainguard.gather.adapter_files import UnreadableError, failed, misnamed, open_regular, size_of
-from trainguard.gather.pickles import UnplainError, read_tensors, scan_folder
+from trainguard.gather.pickle_files import scan_folder
 from trainguard.gather.safetensors import SafetensorsError, StoredTensor, read_header
 
 _NAMES = (CONFIG_NAME, WEIGHTS_NAME, PICKLE_NAME)
@@ -67,8 +67,10 @@ def adapter_evidence(
     note(AdapterConfig, CONFIG_NAME, read_config)
     facts[PickleFacts] = scan_folder(folder)
     if PICKLE_NAME in names and WEIGHTS_NAME not in names:
+        from trainguard.gather.pickles import UnplainError, read_tensors
+
         try:
-            note(AdapterTensors, PICKLE_NAME, _read_pickled_tensors)
+            note(AdapterTensors, PICKLE_NAME, lambda root: read_tensors(root / PICKLE_NAME))
         except UnplainError as error:
             absent[AdapterTensors] = f"{PICKLE_NAME} {error}"
     else:
@@ -92,10 +94,6 @@ def _exists(path: Path) -> bool:
 
 def _problem(path: Path, error: UnreadableError) -> FileProblem:
     return FileProblem(path=str(path), what=str(error), fix=error.fix, line=error.line)
-
-
-def _read_pickled_tensors(root: Path) -> AdapterTensors:
-    return read_tensors(root / PICKLE_NAME)
 
 
 def _read_tensors(root: Path) -> AdapterTensors:

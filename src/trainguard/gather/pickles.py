@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -19,9 +18,7 @@ from trainguard.gather.pickle_tensors import tensors_of
 from trainguard.gather.pickle_values import COMPUTED, COMPUTED_CALL, OUTSIDE, Use
 from trainguard.gather.safetensors import SafetensorsError
 
-_MOST_FILES: Final = 1000
 _FIX: Final = "copy or download it again; do not load it to find out what it holds"
-_SUFFIXES: Final = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _KINDS: Final[Mapping[str, str]] = {
     "adapter_model*.bin": TENSORS,
     "pytorch_model*.bin": TENSORS,
@@ -35,21 +32,6 @@ _KINDS: Final[Mapping[str, str]] = {
     "training_args.bin": ARGUMENTS,
 }
 _PICKLE_STARTS: Final = (b"PK\x03\x04", *(bytes([0x80, number]) for number in range(6)))
-
-
-def scan_folder(folder: str | Path) -> tuple[PickleFacts, ...]:
-    """The pickled files at the top of a folder, by name.
-
-    Never raises on what the files hold, and executes nothing of it. Files that only have such a
-    suffix but are no pickles are left out, unless their name is one that the trainers write.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if _is_candidate(entry))
-    except (OSError, ValueError):  # ValueError: a NUL in the path
-        return ()
-    facts = (scan_file(Path(folder, name)) for name in names[:_MOST_FILES])
-    return tuple(one for one in facts if one.layout or one.references or one.problem)
 
 
 def scan_file(path: str | Path) -> PickleFacts:
@@ -89,10 +71,6 @@ def read_tensors(path: Path) -> AdapterTensors:
         raise UnreadableError(str(error), fix=_FIX) from None
     except OSError as error:
         raise failed(error) from None
-
-
-def _is_candidate(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(_SUFFIXES) and not entry.is_dir()
 
 
 def _kind(name: str) -> str:

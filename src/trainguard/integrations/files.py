@@ -17,9 +17,8 @@ from trainguard.facts.pickles import PickleFacts
 from trainguard.findings import Report, Severity
 from trainguard.gather.adapter import adapter_evidence, is_adapter
 from trainguard.gather.base_model import with_base
-from trainguard.gather.checkpoint import checkpoint_folders, is_checkpoint_name, with_checkpoints
 from trainguard.gather.full_model import full_model_evidence, is_full_model
-from trainguard.gather.pickles import scan_folder
+from trainguard.gather.pickle_files import scan_folder
 from trainguard.gather.run import FOLDER, STATE_FILE, STEPS_FILE, run_evidence, run_record
 from trainguard.registry import select
 
@@ -100,7 +99,7 @@ def _folders(top: Path, intent: Intent) -> Iterator[Evidence]:
         record = _record(folder, _enclosing(folder, runs))
         if record is not None:
             runs.append(folder)
-            yield with_checkpoints(run_evidence(record, str(folder)), folder, intent)
+            yield _run(record, folder, intent)
         run = _enclosing(folder, runs)
         scope = str(run) if run else ""
         if is_adapter(folder):
@@ -117,10 +116,18 @@ def _full_model(folder: Path, scope: str = "") -> Evidence:
     return replace(evidence, facts={**evidence.facts, PickleFacts: scan_folder(folder)})
 
 
+def _run(record: Path, folder: Path, intent: Intent) -> Evidence:
+    from trainguard.gather.checkpoint import with_checkpoints
+
+    return with_checkpoints(run_evidence(record, str(folder)), folder, intent)
+
+
 def _record(folder: Path, run: Path | None) -> Path | None:
     """The record of a run that this folder holds; a folder of another run needs one of its own."""
     if run is None:
         return run_record(folder)
+    from trainguard.gather.checkpoint import checkpoint_folders, is_checkpoint_name
+
     if is_checkpoint_name(folder.name):
         return None
     # A final model's copy of the run's state is no run, a sweep's trial with checkpoints is one.
