@@ -34,6 +34,7 @@ layers: $(READY)
 
 bench: $(READY)  ## ratios, each measured in one run
 	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/adapter_scan.py
 	$(BIN)/python benchmarks/watching.py
 
 $(READY): pyproject.toml constraints.txt
