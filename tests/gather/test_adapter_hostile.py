@@ -10,38 +10,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from trainguard.engine import judge
 from trainguard.facts.adapter import AdapterFiles
 from trainguard.gather.adapter import adapter_evidence
 from trainguard.registry import select
 
-CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
-MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
-WEIGHTS = "adapter_model.safetensors"
-JSON = "adapter_config.json"
+from written import JSON, WEIGHTS, healthy_adapter, problem_of
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / JSON).write_text(json.dumps(CONFIG, indent=2))
-    tensors = {
-        f"{MODULE}.lora_A.weight": np.full((2, 8), 0.5, np.float32),
-        f"{MODULE}.lora_B.weight": np.full((8, 2), 0.25, np.float32),
-    }
-    save_file(tensors, tmp_path / WEIGHTS)
-    return tmp_path
-
-
-def problem_of(folder: Path) -> tuple[str, str]:
-    """File and fault of the one finding that the folder gives."""
-    report = judge([adapter_evidence(folder)], select(["TG1"]))
-    assert [finding.code for finding in report.findings] == ["TG101"]
-    evidence = report.findings[0].evidence
-    return evidence["file"], evidence["problem"]
+    return healthy_adapter(tmp_path)
 
 
 def test_missing_weights_are_reported(folder: Path) -> None:

@@ -24,9 +24,9 @@ from trainguard.facts.evidence import Evidence
 from trainguard.facts.intent import Intent
 from trainguard.facts.pickles import PickleFacts
 from trainguard.gather.adapter_config import read_config
-from trainguard.gather.adapter_files import UnreadableError, failed, misnamed, open_regular, size_of
+from trainguard.gather.adapter_files import UnreadableError, failed, header_of, open_regular
 from trainguard.gather.pickle_files import scan_folder
-from trainguard.gather.safetensors import SafetensorsError, StoredTensor, read_header
+from trainguard.gather.safetensors import SafetensorsError
 
 _NAMES = (CONFIG_NAME, WEIGHTS_NAME, PICKLE_NAME)
 _UNSTATED = Intent()
@@ -109,7 +109,7 @@ def _read_tensors(root: Path) -> AdapterTensors:
 
 
 def _tensors(file: BinaryIO) -> Iterator[TensorFacts]:
-    header = _header(file)
+    header = header_of(file)
     if not header:
         return
     # numpy takes longer to import than a header to read.
@@ -124,16 +124,3 @@ def _tensors(file: BinaryIO) -> Iterator[TensorFacts]:
             shape=stored.shape,
             **(dataclasses.asdict(found) if found else {}),
         )
-
-
-def _header(file: BinaryIO) -> tuple[StoredTensor, ...]:
-    """The header; a file of another format is called by its name."""
-    size = size_of(file)
-    try:
-        return read_header(file, size)
-    except SafetensorsError:
-        file.seek(0)
-        better = misnamed(file.read(64), size)
-        if better is None:
-            raise
-        raise better from None

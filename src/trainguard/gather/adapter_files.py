@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from trainguard.gather.safetensors import SafetensorsError, StoredTensor, read_header
+
 
 class UnreadableError(Exception):
     """A file that is not what it should be.
@@ -128,3 +130,21 @@ def misnamed(start: bytes, size: int) -> UnreadableError | None:
         if start.startswith(kind.start) or (kind.start[:1] == b"<" and text.startswith(kind.start)):
             return UnreadableError(kind.what.format(size=size), fix=kind.fix)
     return None
+
+
+def header_of(file: BinaryIO) -> tuple[StoredTensor, ...]:
+    """The header of a safetensors file; a file of another format is called by its name.
+
+    Raises:
+        SafetensorsError: the header breaks the format's rules.
+        UnreadableError: the file is something else.
+    """
+    size = size_of(file)
+    try:
+        return read_header(file, size)
+    except SafetensorsError:
+        file.seek(0)
+        better = misnamed(file.read(64), size)
+        if better is None:
+            raise
+        raise better from None

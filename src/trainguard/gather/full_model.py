@@ -24,8 +24,8 @@ from trainguard.facts.full_model import (
 )
 from trainguard.gather._objects import read_object, text, whole
 from trainguard.gather._shard_paths import escape_of
-from trainguard.gather.adapter_files import UnreadableError, failed, misnamed, open_regular, size_of
-from trainguard.gather.safetensors import SafetensorsError, StoredTensor, read_header
+from trainguard.gather.adapter_files import UnreadableError, failed, header_of, open_regular
+from trainguard.gather.safetensors import SafetensorsError, StoredTensor
 
 LARGEST = 4 * 2**30
 """Bytes of weights up to which the values are read."""
@@ -138,7 +138,7 @@ class _Reader:
             return Shard(name=name, missing=True)
         try:
             with open_regular(path) as file:
-                stored = _header(file, size_of(file))
+                stored = header_of(file)
         except (OSError, UnreadableError, SafetensorsError) as error:
             return self._unread(name, error)
         return Shard(name=name, tensors=tuple(_tensor(one) for one in stored))
@@ -168,7 +168,7 @@ def _measured(path: Path) -> tuple[ModelTensor, ...]:
     buffer = bytearray(CHUNK)
     tensors = []
     with open_regular(path) as file:
-        for stored in _header(file, size_of(file)):
+        for stored in header_of(file):
             found = measure(file, stored, buffer)
             tensors.append(replace(_tensor(stored), nonfinite=found.nonfinite if found else None))
     return tuple(tensors)
@@ -176,18 +176,6 @@ def _measured(path: Path) -> tuple[ModelTensor, ...]:
 
 def _tensor(stored: StoredTensor) -> ModelTensor:
     return ModelTensor(name=stored.name, dtype=stored.dtype, shape=stored.shape)
-
-
-def _header(file: Any, size: int) -> tuple[StoredTensor, ...]:
-    """The header; a file of another format is called by its name."""
-    try:
-        return read_header(file, size)
-    except SafetensorsError:
-        file.seek(0)
-        better = misnamed(file.read(64), size)
-        if better is None:
-            raise
-        raise better from None
 
 
 def _exists(path: Path) -> bool:
