@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from trainguard.cli import main
-from trainguard.cli.diff import compare
+from trainguard.gather.diff import compare
 
 import tiny
 

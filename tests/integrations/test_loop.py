@@ -180,3 +180,18 @@ def test_a_killed_loop_keeps_its_evidence(tmp_path: Path) -> None:
         "step",
         "step",
     ]
+
+
+def test_backward_from_several_tensors_and_from_an_edge_is_watched() -> None:
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model, optimizer) as guard:
+        for _ in range(2):
+            loss = model(torch.ones(2, 3)).sum()
+            torch.autograd.backward((loss, loss * 2), retain_graph=True)
+            torch.autograd.backward(torch.autograd.graph.get_gradient_edge(loss))
+            optimizer.step()
+            optimizer.zero_grad()
+
+    assert guard.report.findings == ()
+    assert "TG402" in guard.report.checked

@@ -120,7 +120,7 @@ def diff(a: Path, b: Path, style: str) -> None:
     \b
     Exit status: 0 identical, 1 different, 2 usage error or unreadable files.
     """
-    from trainguard.cli.diff import UNREADABLE, compare
+    from trainguard.gather.diff import UNREADABLE, compare
     from trainguard.report.diff import as_json, as_text
 
     try:

@@ -41,11 +41,6 @@ _COUNTS = (
 )
 
 
-def is_run(folder: Path) -> bool:
-    """Whether the folder holds the record of a run, its own or in a checkpoint."""
-    return run_record(folder) is not None
-
-
 def run_record(folder: Path) -> Path | None:
     """The best record of the run in this folder: live steps before the Trainer's state."""
     own = [folder / FOLDER / STEPS_FILE, folder / STATE_FILE]

@@ -167,12 +167,12 @@ class LoopGuard:
         if torch.is_grad_enabled():
             self._output_loss = getattr(output, "loss", None)
 
-    def after_backward(self, loss: Any) -> None:
+    def after_backward(self, tensors: Any) -> None:
         """Take in one backward pass: its loss, the labels of its batch, the gradients so far."""
         if self._recorder is None:
             return
         with self._shielded("watching a backward pass"):
-            seen = self._output_loss if self._output_loss is not None else loss
+            seen = self._output_loss if self._output_loss is not None else _loss(tensors)
             self._recorder.micro_batch(seen, {"labels": self._labels})
             self._recorder.gradients()
             self._labels = self._output_loss = None
@@ -196,6 +196,14 @@ class LoopGuard:
         return self._guard.shielded(what, self._end)
 
 
+def _loss(tensors: Any) -> Any:
+    """What backward began at: a tensor, or the first of several; None for a graph's edge."""
+    import torch
+
+    first = tensors if isinstance(tensors, torch.Tensor) else next(iter(tensors), None)
+    return first if isinstance(first, torch.Tensor) else None
+
+
 def _wrap_backward(watcher: LoopGuard) -> Any:
     """Put a witness behind `torch.autograd.backward`; returns what takes it away again."""
     import torch
@@ -205,7 +213,7 @@ def _wrap_backward(watcher: LoopGuard) -> Any:
     @functools.wraps(original)
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(tensors, *args, **kwargs)
-        watcher.after_backward(tensors if isinstance(tensors, torch.Tensor) else tensors[0])
+        watcher.after_backward(tensors)
         return result
 
     torch.autograd.backward = backward

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,6 @@ STEPS = 60
 LOGGING_STEPS = 10
 TRAIN, VALID = 600, 100
 RULE = "-" * 88
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

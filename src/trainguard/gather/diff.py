@@ -1,4 +1,4 @@
-"""`trainguard diff A B`: what two adapters or checkpoints differ in."""
+"""Two adapters or checkpoints become a comparison: configs, tensors and their values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from trainguard.facts.adapter import CONFIG_NAME, WEIGHTS_NAME
+from trainguard.facts.comparison import Comparison, FieldDifference, TensorDifference
 from trainguard.gather.adapter_config import read_config
 from trainguard.gather.adapter_files import UnreadableError, open_regular
 from trainguard.gather.base_model import headers, model_config, weight_files
 from trainguard.gather.safetensors import SafetensorsError, StoredTensor
-from trainguard.report.diff import Comparison, FieldDifference, TensorDifference
 
 if TYPE_CHECKING:
     import numpy as np
