@@ -10,13 +10,19 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test lint format types layers bench clean
+.PHONY: demo test fuzz table lint format types layers bench clean
 
 demo: $(READY)  ## one training four ways, three of them sabotaged, each diagnosed
 	$(BIN)/trainguard demo
 
 test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: $(READY)  ## 100 000 damaged inputs, at most 25 minutes; the test suite has a small one
+	$(BIN)/python -m tests.fuzz --inputs 100000 --seconds 1500 --seed 0
+
+table: $(READY)  ## every type of PEFT and every fault: what PEFT says, what trainguard says
+	$(BIN)/python -m tests.adapter_table
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -33,7 +39,6 @@ layers: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)  ## ratios, each measured in one run
-	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/adapter_scan.py
 	$(BIN)/python benchmarks/watching.py
 

@@ -1,7 +1,7 @@
-"""Reading a large bf16 adapter: bytes per CPU second, as ratios to what others need for it.
+"""Reading an adapter: speed on a large one, start-up on a small one, memory on both.
 
-All figures come from one run over one file in the page cache, one thread each: a plain sequential
-read, trainguard's statistics, and safetensors with torch's `isfinite` where they are installed.
+All ratios come from one run and one thread each, in fresh processes, best of a few. The large file
+lies in the page cache. What is not installed (torch, peft) is left out and named.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import struct
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-ROUNDS = 3
+ROUNDS = 5
 TENSORS = 64
+MODULE = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"
 
 READ = """
 buffer = memoryview(bytearray(512 * 1024))
@@ -25,8 +27,8 @@ with open(path, "rb", buffering=0) as file:
         pass
 """
 SCAN = """
+import trainguard.gather.values_numpy
 from trainguard.gather.adapter import adapter_evidence
-import trainguard.gather.safetensors_values
 start = time.thread_time()
 adapter_evidence(os.path.dirname(path))
 """
@@ -37,6 +39,33 @@ torch.set_num_threads(1)
 start = time.thread_time()
 assert all(tensor.isfinite().all() for tensor in load_file(path).values())
 """
+#: Whole processes, from their first instruction to their last.
+PYTHON = "start = 0"
+CHECK = """
+start = 0
+import contextlib, io, sys
+from trainguard.cli import main
+sys.argv = ["trainguard", "check", os.path.dirname(path)]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main()
+"""
+#: The kernel's own high-water mark: that of getrusage counts the process that forked, too.
+STOP = """
+now = time.process_time() if start == 0 else time.thread_time()
+with open("/proc/self/status") as status:
+    peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+print(now - start, peak)
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a program took."""
+
+    seconds: float
+    """CPU time, of the whole process or of its timed part."""
+    memory: float
+    """Peak resident memory in MiB."""
 
 
 def write_adapter(folder: Path, size: int) -> Path:
@@ -49,8 +78,8 @@ def write_adapter(folder: Path, size: int) -> Path:
     header = {}
     for number in range(TENSORS):
         part, shape = ("A", [8, elements]) if number % 2 == 0 else ("B", [elements, 8])
-        name = f"base_model.model.layers.{number // 2}.q_proj.lora_{part}.weight"
         place = [number * len(data), (number + 1) * len(data)]
+        name = MODULE.format(number // 2, part)
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": place}
     text = json.dumps(header).encode()
     path = folder / "adapter_model.safetensors"
@@ -58,43 +87,67 @@ def write_adapter(folder: Path, size: int) -> Path:
         file.write(struct.pack("<Q", len(text)) + text)
         for _ in range(TENSORS):
             file.write(data)
-    config = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 16}
+    config |= {"target_modules": ["q_proj"], "inference_mode": True}
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2))
     return path
 
 
-def measure(program: str, path: Path) -> tuple[float, float]:
-    """CPU seconds of the program's timed part, best of a few, and peak memory in MiB."""
-    code = f"import os, resource, time\npath = {str(path)!r}\n{program}\n" + (
-        "print(time.thread_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
+def cost(program: str, path: Path) -> Cost:
+    """The least CPU time of a few runs of a program over a file, and that run's peak memory.
+
+    Raises:
+        subprocess.CalledProcessError: the program failed, as without the library that it imports.
+    """
+    code = f"import os, time\npath = {str(path)!r}\n{program}\n{STOP}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    results = []
+    costs = []
     for _ in range(ROUNDS):
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-        seconds, memory = done.stdout.split()
-        results.append((float(seconds), float(memory) / 1024))
-    return min(results)
+        seconds, memory = map(float, done.stdout.split())
+        costs.append(Cost(seconds, memory / 1024))
+    return min(costs, key=lambda cost: cost.seconds)
+
+
+def show_speed(path: Path) -> None:
+    size = path.stat().st_size / 1e9
+    print(f"(a) {size:.2f} GB in bf16, from the page cache")
+    plain, own = cost(READ, path).seconds, cost(SCAN, path).seconds
+    print(f"    plain read        {size / plain:6.2f} GB/s of CPU time")
+    print(f"    trainguard        {size / own:6.2f} GB/s, {plain / own:.2f} of the plain read")
+    try:
+        torch = cost(TORCH, path).seconds
+        print(f"    torch isfinite    {size / torch:6.2f} GB/s, {torch / own:.1f} times slower")
+    except subprocess.CalledProcessError:
+        print("    torch isfinite    not installed")
+
+
+def show_start(path: Path) -> None:
+    size = path.stat().st_size / 1e6
+    python, own = cost(PYTHON, path).seconds, cost(CHECK, path).seconds
+    print(f"(b) {size:.2f} MB, the whole process (python alone: {python * 1e3:.0f} ms)")
+    print(f"    trainguard check  {own * 1e3:6.0f} ms of CPU time")
+    for library in ("numpy", "peft"):
+        try:
+            other = cost(f"start = 0\nimport {library}", path).seconds
+            print(f"    import {library:<10} {other * 1e3:6.0f} ms, {own / other:.2f} by the check")
+        except subprocess.CalledProcessError:
+            print(f"    import {library:<10} not installed")
 
 
 def main() -> None:
     gigabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     with tempfile.TemporaryDirectory() as folder:
-        path = write_adapter(Path(folder), int(gigabytes * 1e9))
-        size = path.stat().st_size / 1e9
-        plain, _ = measure(READ, path)
-        own, memory = measure(SCAN, path)
-        print(f"{size:.2f} GB bf16   plain read {size / plain:6.2f} GB/s of CPU time")
-        print(f"trainguard     {size / own:6.2f} GB/s, {plain / own:.2f} of the plain read")
-        try:
-            torch, _ = measure(TORCH, path)
-            print(f"torch          {size / torch:6.2f} GB/s, {torch / own:.1f} times slower")
-        except subprocess.CalledProcessError:
-            print("torch          not installed")
-        with tempfile.TemporaryDirectory() as small:
-            _, little = measure(SCAN, write_adapter(Path(small), int(gigabytes * 1e8)))
-        print(f"peak memory    {memory:.0f} MiB, {little:.0f} MiB for a tenth of the size")
+        show_speed(write_adapter(Path(folder), int(gigabytes * 1e9)))
+    for size in (250_000, 25_000_000):
+        with tempfile.TemporaryDirectory() as folder:
+            show_start(write_adapter(Path(folder), size))
+    print("(c) peak memory")
+    for size in (100_000_000, int(2 * gigabytes * 1e9)):
+        with tempfile.TemporaryDirectory() as folder:
+            memory = cost(CHECK, write_adapter(Path(folder), size)).memory
+            print(f"    {size / 1e6:6.0f} MB         {memory:6.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ STEPS = 20
 ENTRIES = (
     "_on_training_step",
     "_on_optimizer_ran",
+    "_on_forward",
+    "_before_update",
+    "on_step_begin",
     "on_pre_optimizer_step",
     "on_optimizer_step",
     "on_step_end",

@@ -70,7 +70,7 @@ def trainer(trained: Any, folder: Path, kind: type[Trainer] = Trainer, **options
     """A Trainer of the given class over `rows()`; options of the trainer itself pass through."""
     own = {
         name: options.pop(name)
-        for name in ("callbacks", "train_dataset", "optimizers", "data_collator")
+        for name in ("callbacks", "train_dataset", "eval_dataset", "optimizers", "data_collator")
         if name in options
     }
     own.setdefault("train_dataset", rows())

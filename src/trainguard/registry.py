@@ -7,7 +7,6 @@ it can do without. Its module's docstring is its documentation and its first tes
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -17,12 +16,15 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from importlib.metadata import entry_points
-from typing import Any, TypeVar, Union, get_args, get_origin
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.failure import Failure
 from trainguard.findings import Finding, NotChecked, Precision, Severity
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "trainguard.checks"
 
@@ -149,13 +151,30 @@ def all_checks() -> tuple[Check, ...]:
     package = importlib.import_module("trainguard.checks")
     for module in pkgutil.walk_packages(package.__path__, prefix=f"{package.__name__}."):
         importlib.import_module(module.name)
-    for plugin in entry_points(group=ENTRY_POINT_GROUP):
+    for plugin in _plugins():
         try:
             plugin.load()
         except Exception as error:  # someone else's module must not take the others away
             reason = f"{type(error).__name__}: {error}"
             _broken_plugins.append(Failure(f"loading the plugin {plugin.name}", reason))
     return tuple(_registered[code] for code in sorted(_registered))
+
+
+def _plugins() -> Iterable[EntryPoint]:
+    # importlib.metadata takes longer to import than all checks together, and few have plugins.
+    if not any(_may_have_plugins(Path(place)) for place in sys.path):
+        return ()
+    from importlib.metadata import entry_points
+
+    return entry_points(group=ENTRY_POINT_GROUP)
+
+
+def _may_have_plugins(place: Path) -> bool:
+    """Whether a distribution in a place of the import path may name checks, by its text alone."""
+    if not place.is_dir():
+        return place.exists()  # an archive, of which only importlib.metadata knows
+    group = ENTRY_POINT_GROUP.encode()
+    return any(group in file.read_bytes() for file in place.glob("*-info/entry_points.txt"))
 
 
 def plugin_failures() -> tuple[Failure, ...]:
@@ -168,6 +187,8 @@ class UnknownCheckError(ValueError):
     """A code or name that selects no check; the message offers the nearest."""
 
     def __init__(self, wanted: str) -> None:
+        import difflib  # only here
+
         words = [word for known in all_checks() for word in (known.name, known.code)]
         near = difflib.get_close_matches(wanted, words, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}" if near else "; `trainguard checks` lists them"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import peft
 import pytest
 
-from checks.test_adapter_faults import change, having, lora, renamed, save
+from adapters.bases import LLAMA
+from adapters.broken import change, having, renamed
+from adapters.healthy import Recipe, Saves, lora
 from checks.test_adapter_settings import judged
 
 pytestmark = [
@@ -18,10 +21,14 @@ pytestmark = [
 ]
 
 
+def save(folder: Path, config: peft.PeftConfig) -> None:
+    recipe = Recipe(lambda: config, LLAMA)
+    recipe.save(recipe.trained(folder).model, folder)
+
+
 @pytest.fixture
-def copied(tmp_path: Path) -> Path:
-    save(tmp_path)
-    return tmp_path
+def copied(saves: Saves, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saves("lora").alone, tmp_path / "a"))
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,9 @@ def test_a_healthy_folder_is_read_in_full(folder: Path) -> None:
         dtype="F32",
         shape=(8, 2),
         nonfinite=0,
-        zeros=0,
-        ones=0,
-        norm=1.0,
         largest=0.25,
+        constant=0.25,
+        rms=0.25,
     )
     assert not evidence.absent
     assert [finding.code for finding in judge([evidence], select(["TG1"])).findings] == ["TG109"]

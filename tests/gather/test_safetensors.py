@@ -6,7 +6,7 @@ import io
 import json
 import struct
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
 
 from trainguard.gather.safetensors import SafetensorsError, parse_header, read_header
-from trainguard.gather.safetensors_values import Statistics, measure
 
 WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1, "BOOL": 1, "F8_E4M3": 1}
-FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 
 
 def packed(entries: dict[str, Any], data: bytes = b"") -> bytes:
@@ -180,98 +178,3 @@ def test_what_the_format_allows_is_accepted() -> None:
 
     assert names == ["x", "e"]
     assert parse_header(b"{}", 0) == ()
-
-
-class Raw(io.BytesIO):
-    """A file that returns fewer bytes than asked for, as a raw file may."""
-
-    def readinto(self, buffer: Any) -> int:
-        return super().readinto(memoryview(buffer)[:24])
-
-
-def stats(dtype: str, raw: bytes, room: int = 64) -> Statistics | None:
-    content = one(dtype, raw)
-    file: BinaryIO = Raw(content)
-    (tensor,) = header_of(content)
-    return measure(file, tensor, bytearray(room))
-
-
-def decoded(dtype: str, raw: bytes) -> np.ndarray[Any, Any]:
-    with np.errstate(invalid="ignore"):  # a signalling NaN
-        if dtype == "BF16":
-            return (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4").astype(np.float64)
-        return np.frombuffer(raw, FLOATS[dtype]).astype(np.float64)
-
-
-#: Bit patterns worth meeting: zeros of both signs, one, subnormals, the largest, infinities, NaNs.
-SPECIAL = {
-    "F64": [
-        0,
-        1 << 63,
-        0x3FF0 << 48,
-        1,
-        (1 << 63) + 1,
-        0x7FF0 << 48,
-        0xFFF0 << 48,
-        (0x7FF0 << 48) + 1,
-    ],
-    "F32": [0, 1 << 31, 0x3F80 << 16, 1, (1 << 31) + 1, 0x7F80 << 16, 0xFF80 << 16, 0x7FC0 << 16],
-    "F16": [0, 0x8000, 0x3C00, 1, 0x8001, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7C01, 0xFFFF],
-    "BF16": [0, 0x8000, 0x3F80, 1, 0x8001, 0x7F7F, 0xFF7F, 0x7F80, 0xFF80, 0x7F81, 0xFFFF],
-}
-
-
-@st.composite
-def values(draw: st.DrawFn) -> tuple[str, bytes]:
-    dtype = draw(st.sampled_from(sorted(SPECIAL)))
-    width = WIDTHS[dtype]
-    anything = st.integers(0, 256**width - 1)
-    pool = draw(st.sampled_from([st.sampled_from(SPECIAL[dtype]), anything, st.just(0)]))
-    patterns = draw(st.lists(st.one_of(pool, pool, anything), max_size=60))
-    return dtype, b"".join(pattern.to_bytes(width, "little") for pattern in patterns)
-
-
-@given(values())
-def test_the_statistics_are_those_of_numpy(case: tuple[str, bytes]) -> None:
-    dtype, raw = case
-
-    found = stats(dtype, raw)
-
-    expected = decoded(dtype, raw)
-    finite = expected[np.isfinite(expected)]
-    with np.errstate(over="ignore", under="ignore"):
-        norm = float(np.sqrt(np.sum(finite * finite)))
-    assert found is not None
-    assert found.nonfinite == expected.size - finite.size
-    assert found.zeros == int((expected == 0).sum())
-    assert found.largest == float(np.abs(finite).max(initial=0.0))
-    assert found.norm == pytest.approx(norm, rel=1e-12)
-    has_larger = finite.size < expected.size or found.largest > 1
-    assert found.ones == (None if has_larger else int((expected == 1).sum()))
-
-
-@given(st.sampled_from(sorted(SPECIAL)), st.integers(1, 300), st.data())
-def test_a_planted_nan_is_found_wherever_it_is(dtype: str, count: int, data: st.DataObject) -> None:
-    width = WIDTHS[dtype]
-    place = data.draw(st.integers(0, count - 1))
-    raw = bytearray(SPECIAL[dtype][2].to_bytes(width, "little") * count)
-    raw[place * width : (place + 1) * width] = SPECIAL[dtype][-1].to_bytes(width, "little")
-
-    found = stats(dtype, bytes(raw))
-
-    assert found is not None
-    assert found.nonfinite == 1
-    assert found.norm == pytest.approx((count - 1) ** 0.5)
-
-
-@pytest.mark.parametrize("dtype", ["I64", "U8", "BOOL", "F8_E4M3"])
-def test_other_dtypes_are_not_judged(dtype: str) -> None:
-    assert stats(dtype, bytes(8)) is None
-
-
-def test_a_file_that_shrinks_meanwhile_is_an_error() -> None:
-    content = one("F32", bytes(400))
-    (tensor,) = header_of(content)
-
-    with pytest.raises(SafetensorsError, match="became shorter"):
-        measure(io.BytesIO(content[:-1]), tensor, bytearray(64))

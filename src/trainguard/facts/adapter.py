@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -85,6 +85,8 @@ class AdapterConfig:
     """Line of each field in the file, from 1."""
     source: tuple[str, ...] = ()
     """The file's lines, for frames."""
+    repeated: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """All values of each field that stands in the file more than once, in its order."""
 
     @property
     def peft_type(self) -> str:
@@ -135,7 +137,7 @@ class AdapterConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFacts:
-    """One stored tensor. None means that its values were not read (an integer or 8-bit dtype)."""
+    """One stored tensor. None means that its values were not read (as of integers)."""
 
     name: str
     dtype: str
@@ -143,14 +145,12 @@ class TensorFacts:
     shape: tuple[int, ...]
     nonfinite: int | None = None
     """Elements that are NaN or infinite."""
-    zeros: int | None = None
-    """Elements that are 0.0 or -0.0."""
-    ones: int | None = None
-    """Elements that are 1.0; counted only where no magnitude is larger, None elsewhere."""
-    norm: float | None = None
-    """L2 norm of the finite elements, accumulated in float64."""
     largest: float | None = None
     """Largest magnitude of the finite elements; 0.0 if there is none."""
+    constant: float | None = None
+    """The number that all elements are; None if they differ, too."""
+    rms: float | None = None
+    """Root mean square of the finite elements, in a large tensor of evenly spread pieces of it."""
     module: str = field(init=False, repr=False)
     """Path of the module in the base model, without PEFT's prefix and without wrappers."""
     part: str = field(init=False, repr=False)
@@ -177,14 +177,34 @@ class TensorFacts:
         return self.part.startswith(_PARTS)
 
     @property
+    def is_read(self) -> bool:
+        """Whether its values were."""
+        return self.nonfinite is not None
+
+    @property
     def all_zero(self) -> bool:
         """Whether it has elements and every one of them was read and is zero."""
-        return self.count > 0 and self.zeros == self.count
+        return self.count > 0 and self.constant == 0.0
 
     @property
     def all_one(self) -> bool:
         """Whether it has elements and every one of them was read and is one."""
-        return self.count > 0 and self.ones == self.count
+        return self.count > 0 and self.constant == 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroTail:
+    """The zero bytes that a file ends with."""
+
+    start: int
+    """Where in the file they begin."""
+    size: int
+    tensor: str
+    """Name of the tensor among whose bytes they begin."""
+    kept: int
+    """Bytes of this tensor before them."""
+    whole: int
+    """How many tensors after it are zero altogether."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +215,8 @@ class AdapterTensors:
 
     path: str
     tensors: tuple[TensorFacts, ...] = ()
+    zero_tail: ZeroTail | None = None
+    """None if the file ends with something else, or is none of safetensors."""
 
     def modules(self) -> dict[str, dict[str, TensorFacts]]:
         """What PEFT added, by module path and part; the biases of parts are left out."""
@@ -209,6 +231,38 @@ class AdapterTensors:
         return Location(path=self.path, key=tensor.name, value=f"{tensor.dtype} {dims(tensor)}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFormats:
+    """How the `adapter_model.bin` of a folder compares with its `adapter_model.safetensors`."""
+
+    WANTED: ClassVar[str] = "an adapter saved in both formats"
+
+    total: int = 0
+    """Tensors of either file, by name."""
+    differing: Mapping[str, str] = field(default_factory=dict)
+    """What differs, by tensor: "its values", "its shape" or the only file that has it."""
+    uncompared: tuple[str, ...] = ()
+    """Tensors whose elements do not stand in `adapter_model.bin` one after the other."""
+    problem: str = ""
+    """Why the two were not compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelBesideAdapter:
+    """How the full model in an adapter's folder compares with the adapter's base model."""
+
+    WANTED: ClassVar[str] = "a full model in an adapter's folder"
+
+    base: str
+    """`base_model_name_or_path`; "" if the config does not say it."""
+    compared: int = 0
+    """Weights of adapted modules that were compared; a few stand for all."""
+    changed: tuple[str, ...] = ()
+    """Those of them that are not the base model's."""
+    problem: str = ""
+    """Why none was compared."""
+
+
 def dims(tensor: TensorFacts) -> str:
     """A shape for people: `16x8`, `scalar`."""
     return "x".join(map(str, tensor.shape)) or "scalar"
@@ -216,8 +270,13 @@ def dims(tensor: TensorFacts) -> str:
 
 def shown(value: Any) -> str:
     """A config value as the JSON file spells it, cut to a readable length."""
+    return brief(spelled(value))
+
+
+def spelled(value: Any) -> str:
+    """A config value as the JSON file spells it; in words where it is nested too deeply."""
     try:
-        return brief(json.dumps(value))
+        return json.dumps(value)
     except (RecursionError, TypeError, ValueError):
         return f"a {type(value).__name__}"
 
@@ -225,6 +284,14 @@ def shown(value: Any) -> str:
 def brief(text: str) -> str:
     """A name as far as a sentence has room for it."""
     return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
+
+
+def repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """All values of each key that stands among the pairs of a JSON object more than once."""
+    values: dict[str, list[Any]] = {}
+    for key, value in pairs:
+        values.setdefault(key, []).append(value)
+    return {key: tuple(found) for key, found in values.items() if len(found) > 1}
 
 
 def _parse(name: str) -> tuple[str, str, str, str]:
@@ -242,16 +309,21 @@ def _parse(name: str) -> tuple[str, str, str, str]:
 
 
 def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
-    """`config KEY=VALUE ...`, `tensor NAME shape=16x8 zeros=0 ...`, `file NAME`, `intent ...`.
+    """`config KEY=VALUE ...`, `tensor NAME shape=16x8 constant=0 ...`, `file NAME`, `intent ...`.
 
     `base NAME shape=16x16` is a tensor of the base model, `folder NAME` a folder that exists. A
-    `file` line states a file that was read, with `problem=` one that could not be. Tensors are
-    finite and not zero unless the line says so. Facts without a line are absent.
+    `file` line states a file that was read, with `problem=` one that could not be, and `differs
+    NAME in="its values"` a tensor that the two formats do not have alike. `tail
+    NAME start=4096 size=512 kept=64 whole=2` states that the file ends with zeros, which begin in
+    this tensor. `merged NAME` and
+    `unmerged NAME` are weights of a full model in the folder. A field of two `config` lines stands
+    in the file twice. Tensors are finite and not constant unless the line says so. Facts without a
+    line are absent.
     """
     by_word: dict[str, list[Line]] = {}
     for line in lines:
         by_word.setdefault(line.word, []).append(line)
-    unknown = by_word.keys() - {"config", "tensor", "file", "intent", "base", "folder"}
+    unknown = by_word.keys() - _WORDS
     if unknown:
         raise ValueError(f"an adapter has no {', '.join(sorted(unknown))}")
     files = by_word.get("file", [])
@@ -266,8 +338,31 @@ def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
     )
     if "tensor" in by_word or weights_read:
         tensors = tuple(_noted_tensor(line) for line in by_word.get("tensor", ()))
-        facts[AdapterTensors] = AdapterTensors(path=WEIGHTS_NAME, tensors=tensors)
+        tails = [ZeroTail(tensor=line.words[1], **line.fields) for line in by_word.get("tail", ())]
+        facts[AdapterTensors] = AdapterTensors(
+            path=WEIGHTS_NAME, tensors=tensors, zero_tail=tails[0] if tails else None
+        )
+    if {WEIGHTS_NAME, PICKLE_NAME} <= set(facts[AdapterFiles].names):
+        facts[AdapterFormats] = _noted_formats(by_word)
+    if by_word.keys() & {"merged", "unmerged"}:
+        facts[ModelBesideAdapter] = _noted_model(by_word)
     return facts
+
+
+_WORDS = frozenset(
+    (
+        "config",
+        "tensor",
+        "tail",
+        "file",
+        "differs",
+        "merged",
+        "unmerged",
+        "intent",
+        "base",
+        "folder",
+    )
+)
 
 
 def _noted_files(lines: Sequence[Line]) -> AdapterFiles:
@@ -282,18 +377,33 @@ def _noted_files(lines: Sequence[Line]) -> AdapterFiles:
     )
 
 
+def _noted_formats(by_word: Mapping[str, Sequence[Line]]) -> AdapterFormats:
+    return AdapterFormats(
+        total=len(by_word.get("tensor", ())),
+        differing={line.words[1]: line.fields["in"] for line in by_word.get("differs", ())},
+    )
+
+
+def _noted_model(by_word: Mapping[str, Sequence[Line]]) -> ModelBesideAdapter:
+    changed = tuple(line.words[1] for line in by_word.get("merged", ()))
+    compared = len(changed) + len(by_word.get("unmerged", ()))
+    return ModelBesideAdapter(base="base", compared=compared, changed=changed)
+
+
 def _noted_config(lines: Sequence[Line]) -> AdapterConfig:
     numbered = list(enumerate(lines, start=1))
+    pairs = [pair for line in lines for pair in line.fields.items()]
     return AdapterConfig(
         path=CONFIG_NAME,
-        values={key: value for line in lines for key, value in line.fields.items()},
+        values=dict(pairs),
         lines={key: number for number, line in numbered for key in line.fields},
         source=tuple(line.text for line in lines),
+        repeated=repeats(pairs),
     )
 
 
 def _noted_tensor(line: Line) -> TensorFacts:
-    values: dict[str, Any] = {"dtype": "F32", "nonfinite": 0, "zeros": 0, "norm": 1.0}
+    values: dict[str, Any] = {"dtype": "F32", "nonfinite": 0, "rms": 0.1}
     values |= line.fields
     shape = noted_shape(values.pop("shape", "16x8"))
     return TensorFacts(name=line.words[1], shape=shape, **values)

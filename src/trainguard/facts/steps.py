@@ -26,8 +26,14 @@ class StepFacts:
     """Optimizer step, from 1."""
     loss: float | None = None
     """Sum of the step's micro-batch losses as the trainer returned them, before any filter."""
+    model_loss: float | None = None
+    """Sum of the losses that the model itself returned in the step's forward passes."""
     logged_loss: float | None = None
     """Loss as the log states it: a mean over the logging window, non-finite values replaced."""
+    printed_loss: float | None = None
+    """Loss of the log after every callback has had it; what a console or a tracker shows."""
+    eval_loss: float | None = None
+    """Loss on the evaluation set, of an evaluation that was run after this step."""
     grad_norm: float | None = None
     """L2 norm of all gradients of the step, before clipping."""
     learning_rates: tuple[float, ...] | None = None
@@ -48,6 +54,12 @@ class StepFacts:
     """Sampled elements of trainable tensors that received a non-zero gradient."""
     moved: int | None = None
     """How many of the sampled elements had another value after the step."""
+    update_ratio: float | None = None
+    """Size of the update by that of the weights: L2 norms over the sampled elements."""
+    zeroed: int | None = None
+    """Of the sampled gradient elements, how many were zero when the optimizer ran."""
+    nonfinite_at_step: int | None = None
+    """Elements of the sample whose gradient was NaN or infinite when the optimizer ran."""
 
     @property
     def trains(self) -> bool:

@@ -6,7 +6,7 @@ Weights in `adapter_model.bin` are found by following the opcodes of its pickle;
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,8 +16,10 @@ from trainguard.facts.adapter import (
     WEIGHTS_NAME,
     AdapterConfig,
     AdapterFiles,
+    AdapterFormats,
     AdapterTensors,
     FileProblem,
+    ModelBesideAdapter,
     TensorFacts,
 )
 from trainguard.facts.evidence import Evidence
@@ -26,7 +28,9 @@ from trainguard.facts.pickles import PickleFacts
 from trainguard.gather.adapter_config import read_config
 from trainguard.gather.adapter_files import UnreadableError, failed, header_of, open_regular
 from trainguard.gather.pickle_files import scan_folder
-from trainguard.gather.safetensors import SafetensorsError
+from trainguard.gather.safetensors import SafetensorsError, StoredTensor
+from trainguard.gather.values import measured
+from trainguard.gather.zero_tail import zero_tail
 
 _NAMES = (CONFIG_NAME, WEIGHTS_NAME, PICKLE_NAME)
 _UNSTATED = Intent()
@@ -75,6 +79,16 @@ def adapter_evidence(
             absent[AdapterTensors] = f"{PICKLE_NAME} {error}"
     else:
         note(AdapterTensors, WEIGHTS_NAME, _read_tensors)
+    if {PICKLE_NAME, WEIGHTS_NAME} <= set(names):
+        from trainguard.gather.adapter_formats import compare_formats
+
+        facts[AdapterFormats] = compare_formats(root)
+    if _exists(root / "config.json") and {AdapterConfig, AdapterTensors} <= facts.keys():
+        from trainguard.gather.model_beside_adapter import model_beside
+
+        model = model_beside(root, facts[AdapterConfig], facts[AdapterTensors])
+        if model is not None:
+            facts[ModelBesideAdapter] = model
     facts[AdapterFiles] = AdapterFiles(folder=str(folder), names=names, problems=tuple(problems))
     return Evidence(subject=str(folder), kind="adapter", facts=facts, absent=absent, scope=scope)
 
@@ -100,7 +114,12 @@ def _read_tensors(root: Path) -> AdapterTensors:
     path = root / WEIGHTS_NAME
     try:
         with open_regular(path) as file:
-            return AdapterTensors(path=str(path), tensors=tuple(_tensors(file)))
+            header = header_of(file)
+            return AdapterTensors(
+                path=str(path),
+                tensors=tuple(_tensors(file, header)),
+                zero_tail=zero_tail(file, header),
+            )
     except SafetensorsError as error:
         fix = "copy it again, or save the adapter again with save_pretrained"
         raise UnreadableError(str(error), fix=fix) from None
@@ -108,16 +127,8 @@ def _read_tensors(root: Path) -> AdapterTensors:
         raise failed(error) from None
 
 
-def _tensors(file: BinaryIO) -> Iterator[TensorFacts]:
-    header = header_of(file)
-    if not header:
-        return
-    # numpy takes longer to import than a header to read.
-    from trainguard.gather.safetensors_values import CHUNK, measure
-
-    buffer = bytearray(CHUNK)
-    for stored in header:
-        found = measure(file, stored, buffer)
+def _tensors(file: BinaryIO, header: Sequence[StoredTensor]) -> Iterator[TensorFacts]:
+    for stored, found in zip(header, measured(file, header), strict=True):
         yield TensorFacts(
             name=stored.name,
             dtype=stored.dtype,

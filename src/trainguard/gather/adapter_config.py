@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from trainguard.facts.adapter import CONFIG_NAME, AdapterConfig
+from trainguard.facts.adapter import CONFIG_NAME, AdapterConfig, repeats
 from trainguard.gather.adapter_files import UnreadableError, failed, misnamed, open_regular
 
 LARGEST = 16 * 1024 * 1024
@@ -29,11 +29,13 @@ def read_config(folder: Path) -> AdapterConfig:
     except OSError as error:
         raise failed(error) from None
     text = _decode(content)
+    pairs = _parse(text, content)
     return AdapterConfig(
         path=str(path),
-        values=_parse(text, content),
+        values=dict(pairs),
         lines=key_lines(text),
         source=tuple(text.splitlines()),
+        repeated=repeats(pairs),
     )
 
 
@@ -57,9 +59,17 @@ def _decode(content: bytes) -> str:
         ) from None
 
 
-def _parse(text: str, content: bytes) -> dict[str, Any]:
+def _parse(text: str, content: bytes) -> list[tuple[str, Any]]:
+    """The pairs of the outermost object, repeated keys included."""
+    outermost: list[tuple[str, Any]] = []
+
+    def remember(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # The parser closes the outermost object last.
+        outermost[:] = pairs
+        return dict(pairs)
+
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=remember)
     except json.JSONDecodeError as error:
         fault = f"is not valid JSON: {error.msg}, line {error.lineno} column {error.colno}"
         raise misnamed(content[:64], len(content)) or UnreadableError(
@@ -76,7 +86,7 @@ def _parse(text: str, content: bytes) -> dict[str, Any]:
         raise UnreadableError(
             f"holds {kind}, not a JSON object", fix="save the adapter again", line=1
         )
-    return values
+    return outermost
 
 
 def key_lines(text: str) -> dict[str, int]:

@@ -26,6 +26,7 @@ from trainguard.gather._objects import read_object, text, whole
 from trainguard.gather._shard_paths import escape_of
 from trainguard.gather.adapter_files import UnreadableError, failed, header_of, open_regular
 from trainguard.gather.safetensors import SafetensorsError, StoredTensor
+from trainguard.gather.values import measured
 
 LARGEST = 4 * 2**30
 """Bytes of weights up to which the values are read."""
@@ -162,16 +163,12 @@ class _Reader:
 
 
 def _measured(path: Path) -> tuple[ModelTensor, ...]:
-    # numpy takes longer to import than a header to read.
-    from trainguard.gather.safetensors_values import CHUNK, measure
-
-    buffer = bytearray(CHUNK)
-    tensors = []
     with open_regular(path) as file:
-        for stored in header_of(file):
-            found = measure(file, stored, buffer)
-            tensors.append(replace(_tensor(stored), nonfinite=found.nonfinite if found else None))
-    return tuple(tensors)
+        header = header_of(file)
+        return tuple(
+            replace(_tensor(stored), nonfinite=found.nonfinite if found else None)
+            for stored, found in zip(header, measured(file, header), strict=True)
+        )
 
 
 def _tensor(stored: StoredTensor) -> ModelTensor:

@@ -13,6 +13,7 @@ from trainguard.gather.pickle_names import DTYPES, SIZES, STORAGES
 from trainguard.gather.pickle_stream import PickleError
 from trainguard.gather.pickle_values import Storage, Table, View
 from trainguard.gather.safetensors import StoredTensor
+from trainguard.gather.values import measured
 
 _LARGEST = 2**63
 
@@ -35,6 +36,26 @@ def tensors_of(file: BinaryIO, found: Scan) -> Iterator[TensorFacts]:
         SafetensorsError: the file became shorter meanwhile.
         OSError: reading failed.
     """
+    stored = stored_tensors(found)
+    readable = [tensor for tensor, is_readable in stored if is_readable]
+    values_of = dict(zip(readable, measured(file, readable), strict=True))
+    for tensor, _ in stored:
+        values = values_of.get(tensor)
+        yield TensorFacts(
+            name=tensor.name,
+            dtype=tensor.dtype,
+            shape=tensor.shape,
+            **(dataclasses.asdict(values) if values else {}),
+        )
+
+
+def stored_tensors(found: Scan) -> list[tuple[StoredTensor, bool]]:
+    """Where each tensor of a scanned file stands, and whether its values can be read there.
+
+    Raises:
+        UnplainError: the file holds something else, too.
+        PickleError: it names elements that it does not store.
+    """
     if not isinstance(found.value, Table):
         raise UnplainError("holds no table of tensors by their names")
     # A name that is put in twice has its last value.
@@ -42,18 +63,7 @@ def tensors_of(file: BinaryIO, found: Scan) -> Iterator[TensorFacts]:
     stored = [_stored(name, view, found) for name, view in table.items() if isinstance(view, View)]
     if len(stored) < len(table):
         raise UnplainError(f"holds {len(table) - len(stored)} things that are no plain tensors")
-    # numpy takes longer to import than a table to read.
-    from trainguard.gather.safetensors_values import CHUNK, measure
-
-    buffer = bytearray(CHUNK)
-    for tensor, readable in stored:
-        values = measure(file, tensor, buffer) if readable else None
-        yield TensorFacts(
-            name=tensor.name,
-            dtype=tensor.dtype,
-            shape=tensor.shape,
-            **(dataclasses.asdict(values) if values else {}),
-        )
+    return stored
 
 
 def _name(name: Any) -> str:

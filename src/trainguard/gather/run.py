@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,22 @@ STATE_FILE = "trainer_state.json"
 MAX_STATE_BYTES = 256 * 2**20
 MAX_LINE_BYTES = 2**20
 MAX_STEPS = 1_000_000
+MAX_FAILURES = 100
+"""A failure that repeats says nothing new; each one is a finding."""
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _NOT_RECORDED = "a log does not record it; train with TrainGuardCallback"
-_FLOATS = ("loss", "logged_loss", "grad_norm")
+#: KeyError: a field is missing; OverflowError: an infinite count, an integer longer than a float.
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError)
+_FLOATS = (
+    "loss",
+    "model_loss",
+    "logged_loss",
+    "printed_loss",
+    "eval_loss",
+    "grad_norm",
+    "update_ratio",
+)
 _COUNTS = (
     "step",
     "supervised_tokens",
@@ -38,6 +50,8 @@ _COUNTS = (
     "nonfinite_tensors",
     "sampled",
     "moved",
+    "zeroed",
+    "nonfinite_at_step",
 )
 
 
@@ -69,7 +83,7 @@ def run_evidence(record: Path, subject: str) -> Evidence:
     try:
         live = record.name == STEPS_FILE
         facts = _from_steps(record) if live else {StepFacts: _from_state(record)}
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except _UNREADABLE as error:
         facts = {Failure: (Failure(f"reading {record.name}", f"{type(error).__name__}: {error}"),)}
     kinds = (StepFacts, ModelFacts, OptimizerFacts)
     return Evidence(
@@ -83,23 +97,53 @@ def run_evidence(record: Path, subject: str) -> Evidence:
 
 def _from_steps(record: Path) -> dict[type, Any]:
     steps: dict[int, StepFacts] = {}
+    failures: list[Failure] = []
     facts: dict[type, Any] = {}
     for entry in _entries(record):
         kind = entry.pop("kind", None)
         if kind == "model":
-            facts[ModelFacts] = model_facts.from_dict(ModelFacts, entry)
+            facts[ModelFacts] = model_facts.from_dict(ModelFacts, _typed(ModelFacts, entry))
         elif kind == "optimizer":
-            facts[OptimizerFacts] = model_facts.from_dict(OptimizerFacts, entry)
-        elif kind == "failure":
-            failures = facts.get(Failure, ())
-            facts[Failure] = (*failures, Failure(str(entry["what"]), str(entry["error"])))
+            facts[OptimizerFacts] = _optimizer(entry)
+        elif kind == "failure" and len(failures) < MAX_FAILURES:
+            failures.append(Failure(str(entry["what"]), str(entry["error"])))
         elif kind == "step":
             step = step_from_json(entry)
             steps[step.step] = step
         elif kind == "log":
             log = step_from_json(entry)
             steps[log.step] = with_log(steps.get(log.step), log)
+    if failures:
+        facts[Failure] = tuple(failures)
     return facts | {StepFacts: tuple(steps[number] for number in sorted(steps))}
+
+
+def _optimizer(entry: dict[str, Any]) -> OptimizerFacts:
+    facts = model_facts.from_dict(OptimizerFacts, _typed(OptimizerFacts, entry))
+    if facts.missing_tensors and not facts.missing:
+        raise ValueError(f"{facts.missing_tensors} parameters are missing, none is named")
+    return facts
+
+
+def _typed(kind: type, entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry itself, if each field that the facts know has the type that they state."""
+    for field in fields(kind):
+        if field.name in entry and not _IS_OF_TYPE[str(field.type)](entry[field.name]):
+            raise TypeError(f"{field.name} is {entry[field.name]!r}, not {field.type}"[:200])
+    return entry
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+#: By the annotation of a field of `ModelFacts` or `OptimizerFacts`; JSON has lists for tuples.
+_IS_OF_TYPE: Mapping[str, Callable[[Any], bool]] = {
+    "int": lambda value: type(value) is int,
+    "bool": lambda value: isinstance(value, bool),
+    "str | None": lambda value: value is None or isinstance(value, str),
+    "tuple[str, ...]": _is_names,
+}
 
 
 def _entries(record: Path) -> Iterator[dict[str, Any]]:
@@ -156,13 +200,18 @@ def log_facts(entry: Mapping[str, Any], step: int) -> StepFacts | None:
     )
 
 
+#: What only a log states.
+_SAID = ("logged_loss", "printed_loss", "eval_loss")
+
+
 def with_log(step: StepFacts | None, log: StepFacts) -> StepFacts:
     """A step together with what the log says of it; what was seen live stays."""
     if step is None:
         return log
+    said = {name: getattr(log, name) for name in _SAID}
     return replace(
         step,
-        logged_loss=log.logged_loss,
+        **{name: value for name, value in said.items() if value is not None},
         grad_norm=log.grad_norm if step.grad_norm is None else step.grad_norm,
         learning_rates=step.learning_rates or log.learning_rates,
     )

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NoReturn
 LONGEST_HEADER = 100_000_000
 """Bytes; the reference implementation refuses more."""
 _LARGEST = 2**64
+_FIELDS = ("__metadata__", "dtype", "shape", "data_offsets")
 _BITS = {
     **dict.fromkeys(("F4",), 4),
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
@@ -102,7 +103,9 @@ def _read(file: BinaryIO, wanted: int) -> bytes:
 
 def _parse_json(header: bytes) -> dict[str, Any]:
     try:
-        entries = json.loads(header.decode("utf-8"), parse_constant=_no_constant)
+        entries = json.loads(
+            header.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_object
+        )
     except UnicodeDecodeError as error:
         raise SafetensorsError(
             f"has a header that is not UTF-8 (byte {8 + error.start} of the file)"
@@ -118,6 +121,17 @@ def _parse_json(header: bytes) -> dict[str, Any]:
         raise SafetensorsError(
             f"has a header that is a JSON {type(entries).__name__}, not an object"
         )
+    return entries
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The reference implementation takes the last of two tensors, but no field twice."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = [name for name, _ in pairs]
+        for field in _FIELDS:
+            if names.count(field) > 1:
+                raise ValueError(f"an object has {field} twice")
     return entries
 
 

@@ -33,8 +33,9 @@ class StepRecorder:
     """Collects the facts of each optimizer step of one model.
 
     The order of calls within a step: `micro_batch` for each, `gradients` after the last backward
-    and before clipping, `updated` after the optimizer, `finish`. Steps come out of `finish` in
-    order, on an accelerator possibly some steps later; `drain` waits for the rest.
+    and before clipping, `about_to_update` after it, `updated` after the optimizer, `finish`. Steps
+    come out of `finish` in order, on an accelerator possibly some steps later; `drain` waits for
+    the rest.
     """
 
     def __init__(self, model: Module) -> None:
@@ -84,14 +85,49 @@ class StepRecorder:
         now.received = _sample([gradient for _, _, gradient in held])
         now.weights = _sample(now.parameters)
 
+    def model_loss(self, loss: Any) -> None:
+        """Add the loss that the model itself returned in a forward pass."""
+        self._open.add("model_loss", _detached(loss))
+
+    def about_to_update(self) -> None:
+        """Compare the sampled gradients with what they were after the backward pass.
+
+        Clipping scales them, by nearly zero at worst; what sets them to zero is something else.
+        """
+        import torch
+
+        now = self._open
+        if now.received is None:
+            return
+        held = _sample([_gradient(parameter) for parameter in now.parameters])
+        assert held is not None
+        now.numbers |= {
+            "zeroed": ((held == 0) & (now.received != 0)).sum(),
+            "nonfinite_at_step": (~torch.isfinite(held)).sum(),
+        }
+
     def updated(self) -> None:
         """Compare the sampled weights with what they were before the update."""
         now = self._open
-        if now.weights is None or now.received is None:
+        after = _sample(now.parameters)
+        if now.weights is None or now.received is None or after is None:
             return
         received = now.received != 0
-        moved = (_sample(now.parameters) != now.weights) & received
-        now.numbers |= {"sampled": received.sum(), "moved": moved.sum()}
+        now.numbers |= {
+            "sampled": received.sum(),
+            "moved": ((after != now.weights) & received).sum(),
+            "update": (after - now.weights).float().norm(),
+            "weight": now.weights.float().norm(),
+        }
+
+    def so_far(self, step: int, rates: Sequence[float] | None) -> StepFacts:
+        """The facts of the step that is under way; waits for its numbers to arrive.
+
+        Args:
+            step: optimizer step, from 1.
+            rates: learning rate of each parameter group at this step.
+        """
+        return self._closed(step, rates, stepped=None).facts()
 
     def finish(
         self, step: int, rates: Sequence[float] | None, stepped: bool | None
@@ -103,22 +139,23 @@ class StepRecorder:
             rates: learning rate of each parameter group at this step.
             stepped: whether the optimizer ran; None if that was not observed.
         """
-        self._pending.append(
-            _Pending(
-                step=step,
-                rates=tuple(rates) if rates is not None else None,
-                stepped=stepped,
-                names=self._open.names,
-                trainable=self._open.trainable,
-                numbers=self._transfer.send(self._open.numbers),
-            )
-        )
+        self._pending.append(self._closed(step, rates, stepped))
         self._open = _OpenStep()
         return list(self._arrived())
 
     def drain(self) -> list[StepFacts]:
         """Wait for everything that is under way; for the end of the run."""
         return [self._pending.popleft().facts() for _ in range(len(self._pending))]
+
+    def _closed(self, step: int, rates: Sequence[float] | None, stepped: bool | None) -> _Pending:
+        return _Pending(
+            step=step,
+            rates=tuple(rates) if rates is not None else None,
+            stepped=stepped,
+            names=self._open.names,
+            trainable=self._open.trainable,
+            numbers=self._transfer.send(self._open.numbers),
+        )
 
     def _arrived(self) -> Iterator[StepFacts]:
         while self._pending and (self._pending[0].numbers.here() or len(self._pending) > IN_FLIGHT):
@@ -130,6 +167,13 @@ def learning_rates(optimizer: Optimizer) -> tuple[float, ...] | None:
     rates = [group.get("lr") for group in optimizer.param_groups]
     known = [float(rate) for rate in rates if isinstance(rate, int | float)]
     return tuple(known) if len(known) == len(rates) else None
+
+
+def drop_gradients(optimizer: Optimizer) -> None:
+    """Turn the optimizer's next step into none: it skips what has no gradient."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 @dataclass(slots=True)
@@ -168,6 +212,7 @@ class _Pending:
         return StepFacts(
             step=self.step,
             loss=_first(values, "loss"),
+            model_loss=_first(values, "model_loss"),
             grad_norm=hypot(*norms) if seen else None,
             learning_rates=self.rates,
             supervised_tokens=_count(values, "tokens"),
@@ -178,6 +223,9 @@ class _Pending:
             stepped=self.stepped,
             sampled=_count(values, "sampled"),
             moved=_count(values, "moved"),
+            update_ratio=_ratio(_first(values, "update"), _first(values, "weight")),
+            zeroed=_count(values, "zeroed"),
+            nonfinite_at_step=_count(values, "nonfinite_at_step"),
         )
 
 
@@ -269,6 +317,11 @@ def _count(values: Mapping[str, list[float]], name: str) -> int | None:
     return int(values[name][0]) if values.get(name) else None
 
 
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    """None where the weights are all zero, as those of a fresh LoRA factor."""
+    return part / whole if part is not None and whole else None
+
+
 def _is_sharded(parameter: Tensor) -> bool:
     """Whether this is a shard: a DTensor, a flat parameter of FSDP, a parameter of ZeRO-3."""
     return any(hasattr(parameter, mark) for mark in ("to_local", "_is_flat_param", "ds_id"))
@@ -305,17 +358,30 @@ def _norms(gradients: list[Tensor]) -> Tensor | None:
 
 
 def _sample(tensors: Sequence[Tensor]) -> Tensor | None:
-    """The first elements of the first row of each tensor, in one vector of its own storage."""
+    """The first elements of each tensor, in one vector of its own storage."""
     import torch
 
     if not tensors:
         return None
     home = tensors[0].device
-    heads = [_head(tensor.detach()).to(home, non_blocking=True) for tensor in tensors]
-    return torch.cat(heads)
+    with torch.no_grad():
+        heads = [_head(tensor) for tensor in tensors]
+        if any(head.device != home for head in heads):
+            heads = [head.to(home, non_blocking=True) for head in heads]
+        return torch.cat(heads)
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    """What the optimizer goes by; a gradient that was taken away counts as zero."""
+    if parameter.grad is not None:
+        return parameter.grad
+    return parameter.new_zeros(()).expand(parameter.shape)
 
 
 def _head(tensor: Tensor) -> Tensor:
+    if tensor.is_contiguous():
+        # One call: this runs four times a step for each tensor.
+        return tensor.as_strided((min(tensor.numel(), SAMPLE),), (1,))
     while tensor.dim() > 1:
         tensor = tensor[0]
     return tensor.reshape(-1)[:SAMPLE]

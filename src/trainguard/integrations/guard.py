@@ -121,8 +121,24 @@ class Guard:
 
     def review(self) -> None:
         """Judge the recent steps; announce, stop or raise for causes that are new."""
-        recent = [self._steps[i] for i in range(-min(RECENT, len(self._steps)), 0)]
-        report = self._judge(tuple(recent))
+        self._review(self._recent())
+
+    def foresee(self, step: StepFacts) -> None:
+        """The same with a step whose update is still to come.
+
+        It is taken in when it ends, or here if it never will.
+        """
+        try:
+            self._review((*self._recent(), step))
+        except TrainGuardError:
+            self.steps([step])
+            raise
+
+    def _recent(self) -> tuple[StepFacts, ...]:
+        return tuple(self._steps[i] for i in range(-min(RECENT, len(self._steps)), 0))
+
+    def _review(self, recent: tuple[StepFacts, ...]) -> None:
+        report = self._judge(recent)
         new = [cause for cause in report.causes if cause.code not in self._announced]
         if not new:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from trainguard import __version__
+from trainguard.facts.steps import StepFacts
 from trainguard.findings import Report
 from trainguard.gather.model import (
     model_facts,
@@ -22,7 +23,7 @@ from trainguard.gather.model import (
     unwrapped_model,
 )
 from trainguard.gather.run import log_facts
-from trainguard.gather.steps import StepRecorder, learning_rates
+from trainguard.gather.steps import StepRecorder, drop_gradients, learning_rates
 from trainguard.integrations.guard import Guard, OnFinding
 from trainguard.registry import select
 
@@ -39,10 +40,11 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
     output folder, which `trainguard check` reads.
 
     Args:
-        on_finding: what an error does. "warn" logs it once per cause; "stop" also ends training
-            after the step at which it was found (with several processes it raises instead);
-            "raise" raises TrainGuardError there. A fault of the model's structure is found
-            before the first step.
+        on_finding: what an error does. "warn" logs it once per cause. "stop" also ends training
+            (with several processes it raises instead), "raise" raises TrainGuardError. A fault of
+            the model's structure is found before the first step; one of a batch, a loss or a
+            gradient before the update that it would spoil, for which these two wait for the
+            device at each step.
         ignore: codes, code prefixes or names of checks to leave out.
 
     Raises:
@@ -56,9 +58,11 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         self._trainer: weakref.ref[Any] | None = None
         self._recorder: StepRecorder | None = None
         self._optimizer: Any = None
-        self._step_hook: Any = None
+        self._hooks: list[Any] = []
         self._logged_norm_is_real = True
         self._stepped = False
+        self._scaled = False
+        self._printed: tuple[int, Any] | None = None
         self._rates: tuple[float, ...] | None = None
 
     @property
@@ -85,12 +89,23 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
             self._review(state)
         return self._obey(control)
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Read the learning rates of this very step."""
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Look at the last log again, now that every callback has had it."""
+        self._take_printed()
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Read the learning rates of this very step, and judge it if it may end the run."""
         self._stepped = False
-        if self._optimizer is not None:
-            with self._shielded("reading the learning rates"):
-                self._rates = learning_rates(self._optimizer)
+        if self._optimizer is None or self._recorder is None:
+            return None
+        with self._shielded("reading the learning rates"):
+            self._rates = learning_rates(self._optimizer)
+        if self._guard.on_finding != "warn" and not self._scaled and state.is_world_process_zero:
+            with self._shielded("judging a step before its update"):
+                self._guard.foresee(self._recorder.so_far(state.global_step + 1, self._rates))
+        if self._guard.stop_requested:
+            drop_gradients(self._optimizer)
+        return self._obey(control)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Compare the sampled weights with what they were."""
@@ -103,7 +118,9 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         if self._recorder is None:
             return None
         with self._shielded("closing a step"):
-            stepped = self._stepped if self._optimizer is not None else None
+            # A step that was kept from its update says nothing about the optimizer.
+            is_seen = self._optimizer is not None and not self._guard.stop_requested
+            stepped = self._stepped if is_seen else None
             new = self._recorder.finish(state.global_step, self._rates, stepped)
             self._guard.steps(new)
             if not control.should_log:
@@ -115,13 +132,36 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         if self._recorder is None or not logs:
             return None
         with self._shielded("reading the log"):
-            if (log := log_facts(logs, state.global_step)) is not None:
+            # Earlier callbacks may have changed `logs`; the history keeps what the Trainer said.
+            said = state.log_history[-1] if state.log_history else logs
+            if (log := log_facts(said, state.global_step)) is not None:
                 self._guard.log(log if self._logged_norm_is_real else replace(log, grad_norm=None))
+                self._printed = (state.global_step, logs)
                 self._review(state)
         return self._obey(control)
 
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Put an evaluation's loss beside the step that it follows."""
+        loss = metrics.get("eval_loss") if isinstance(metrics, Mapping) else None
+        if self._recorder is None or not isinstance(loss, float):
+            return
+        with self._shielded("reading an evaluation"):
+            self._guard.log(StepFacts(step=state.global_step, eval_loss=loss))
+            self._review(state)
+
+    def _take_printed(self) -> None:
+        if self._printed is None or self._recorder is None:
+            return
+        (step, logs), self._printed = self._printed, None
+        with self._shielded("reading the log again"):
+            if (log := log_facts(logs, step)) is not None:
+                self._guard.log(StepFacts(step=step, printed_loss=log.logged_loss))
+
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Judge what is left and write the report."""
+        self._take_printed()
         recorder = self._recorder
         self._detach()
         with self._shielded("ending the run"):
@@ -153,10 +193,16 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         self._logged_norm_is_real = self._optimizer is not None or is_deepspeed
         if self._optimizer is not None:
             self._guard.structure(optimizer_facts(model, self._optimizer))
-            self._step_hook = self._optimizer.register_step_post_hook(self._on_optimizer_ran)
+            self._hooks = [
+                self._optimizer.register_step_pre_hook(self._before_update),
+                self._optimizer.register_step_post_hook(self._on_optimizer_ran),
+            ]
         if trainer is None:
             raise LookupError("no trainer holds this callback; use trainguard.attach(trainer)")
         self._watch_training_step(trainer)
+        self._scaled = _loss_scale(trainer.accelerator) is not None
+        if not trainer.args.torch_compile:  # a hook would become a part of what is compiled
+            self._hooks.append(model.register_forward_hook(self._on_forward))
 
     def _watch_training_step(self, trainer: Any) -> None:
         """Shadow the trainer's method on the instance: no event shows the batch and its loss."""
@@ -182,6 +228,19 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
             if self._optimizer is not None and trainer.accelerator.sync_gradients:
                 self._recorder.gradients(scale=_loss_scale(trainer.accelerator))
 
+    def _on_forward(self, module: Any, args: Any, output: Any) -> None:
+        """Keep the model's own loss: what a subclass of the Trainer returns may be another one."""
+        loss = getattr(output, "loss", None)
+        if self._recorder is None or loss is None or not loss.requires_grad:
+            return
+        with self._shielded("reading the model's loss"):
+            self._recorder.model_loss(loss)
+
+    def _before_update(self, *_: Any) -> None:
+        if self._recorder is not None:
+            with self._shielded("comparing gradients"):
+                self._recorder.about_to_update()
+
     def _on_optimizer_ran(self, *_: Any) -> None:
         self._stepped = True
 
@@ -199,9 +258,8 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
 
     def _detach(self) -> None:
         self._recorder = None
-        if self._step_hook is not None:
-            self._step_hook.remove()
-            self._step_hook = None
+        while self._hooks:
+            self._hooks.pop().remove()
         trainer = self._trainer() if self._trainer is not None else None
         if trainer is not None and hasattr(vars(trainer).get("training_step"), "trainguard"):
             del trainer.training_step

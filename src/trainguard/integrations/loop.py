@@ -51,7 +51,9 @@ def watch(
         optimizer: the optimizer that steps it, wrapped or not.
         output_dir: where `trainguard/steps.jsonl` and `report.json` go; None records nothing.
         on_finding: what an error does: "warn" logs it once per cause, "raise" raises
-            TrainGuardError when the step ends, "stop" sets `stop_requested` for the loop to see.
+            TrainGuardError from `optimizer.step()` before the weights change, "stop" drops the
+            gradients of this and every later step and sets `stop_requested` for the loop to see.
+            These two wait for the device at each step.
         ignore: codes, code prefixes or names of checks to leave out.
 
     Raises:
@@ -178,10 +180,17 @@ class LoopGuard:
             self._labels = self._output_loss = None
 
     def _before_step(self, *_: Any) -> None:
-        from trainguard.gather.steps import learning_rates
+        from trainguard.gather.steps import drop_gradients, learning_rates
 
-        with self._shielded("reading the learning rates"):
-            self._rates = learning_rates(self._optimizer)
+        if self._recorder is not None:
+            with self._shielded("reading the learning rates"):
+                self._rates = learning_rates(self._optimizer)
+                self._recorder.about_to_update()
+        if self._recorder is not None and self._guard.on_finding != "warn":
+            with self._shielded("judging a step before its update"):
+                self._guard.foresee(self._recorder.so_far(self._step + 1, self._rates))
+        if self._guard.stop_requested:
+            drop_gradients(self._optimizer)
 
     def _after_step(self, *_: Any) -> None:
         if self._recorder is None:
@@ -189,7 +198,13 @@ class LoopGuard:
         with self._shielded("closing a step"):
             self._step += 1
             self._recorder.updated()
-            self._guard.steps(self._recorder.finish(self._step, self._rates, stepped=True))
+            # A step that was kept from its update is the last that is watched.
+            is_over = self._guard.stop_requested
+            stepped = None if is_over else True
+            self._guard.steps(self._recorder.finish(self._step, self._rates, stepped))
+            if is_over:
+                self._guard.steps(self._recorder.drain())
+                self._recorder = None
             self._guard.review()
 
     def _shielded(self, what: str) -> AbstractContextManager[None]:

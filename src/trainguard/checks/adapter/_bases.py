@@ -21,7 +21,8 @@ class BaseIndex:
             for end in _ends(module):
                 self._by_end.setdefault(end, []).append(module)
         self._kinds = {without_numbers(end) for end in self._by_end}
-        self._names = {module.rpartition(".")[2] for module in base.modules()}
+        # A list of experts is one module in memory and one for each expert in the files.
+        self._names = {segment for module in base.modules() for segment in module.split(".")}
 
     def find(self, module: str) -> list[str]:
         """The base model's modules that this may be: none, one, or several that look alike."""
@@ -34,7 +35,7 @@ class BaseIndex:
         return any("#" in kind and kind in self._kinds for kind in kinds)
 
     def has_name(self, module: str) -> bool:
-        """Whether any module of the base model is called like this one, wherever it stands."""
+        """Whether a module of the base model, or one around it, is called like this one."""
         return module.rpartition(".")[2] in self._names
 
 

@@ -19,10 +19,13 @@ ALL_LINEAR = "all-linear"
 
 
 def owner(module: str) -> str:
-    """The base model's module: wrappers of several target parameters nest as `base_layer`."""
-    while module.endswith(".base_layer"):
-        module = module.removesuffix(".base_layer")
-    return module
+    """The targeted module of the base model.
+
+    Wrappers of several target parameters nest in it as `base_layer`, and so does the output layer
+    of torch's attention, which PEFT adapts along with the attention.
+    """
+    path = module.split(".")
+    return ".".join(path[: path.index("base_layer")]) if "base_layer" in path else module
 
 
 def names_module(name: str, module: str) -> bool:

@@ -13,7 +13,7 @@ model that was trained on text. The file cannot tell, so the finding is a warnin
 ```adapter
 config peft_type=LORA r=8
 tensor base_model.model.layers.0.q_proj.lora_A.weight shape=8x16
-tensor base_model.model.layers.0.q_proj.lora_B.weight shape=16x8 zeros=128   # TG118
+tensor base_model.model.layers.0.q_proj.lora_B.weight shape=16x8 constant=0   # TG118
 tensor base_model.model.layers.1.q_proj.lora_A.weight shape=8x16
 tensor base_model.model.layers.1.q_proj.lora_B.weight shape=16x8
 ```
@@ -25,7 +25,7 @@ Look at the gradients of these modules in the run. With a frozen embedding call
 ```adapter
 config peft_type=LORA r=8
 tensor base_model.model.layers.0.q_proj.lora_A.weight shape=8x16
-tensor base_model.model.layers.0.q_proj.lora_B.weight shape=16x8 zeros=3
+tensor base_model.model.layers.0.q_proj.lora_B.weight shape=16x8
 tensor base_model.model.layers.1.q_proj.lora_A.weight shape=8x16
 tensor base_model.model.layers.1.q_proj.lora_B.weight shape=16x8
 ```
@@ -35,7 +35,7 @@ An expert that no token was sent to has no gradient, and AdaLoRA prunes to zero:
 ```adapter
 config peft_type=LORA r=8
 tensor base_model.model.layers.0.mlp.experts.0.w1.lora_A.weight shape=8x16
-tensor base_model.model.layers.0.mlp.experts.0.w1.lora_B.weight shape=16x8 zeros=128
+tensor base_model.model.layers.0.mlp.experts.0.w1.lora_B.weight shape=16x8 constant=0
 tensor base_model.model.layers.0.mlp.experts.1.w1.lora_A.weight shape=8x16
 tensor base_model.model.layers.0.mlp.experts.1.w1.lora_B.weight shape=16x8
 ```
@@ -44,7 +44,7 @@ tensor base_model.model.layers.0.mlp.experts.1.w1.lora_B.weight shape=16x8
 config peft_type=ADALORA init_r=8
 tensor base_model.model.layers.0.q_proj.lora_A shape=8x16
 tensor base_model.model.layers.0.q_proj.lora_B shape=16x8
-tensor base_model.model.layers.0.q_proj.lora_E shape=8x1 zeros=8
+tensor base_model.model.layers.0.q_proj.lora_E shape=8x1 constant=0
 tensor base_model.model.layers.1.q_proj.lora_A shape=8x16
 tensor base_model.model.layers.1.q_proj.lora_B shape=16x8
 tensor base_model.model.layers.1.q_proj.lora_E shape=8x1

@@ -26,7 +26,7 @@ tensor base_model.model.layers.0.q_proj.lora_B.weight shape=16x8
 Integers, such as the indices that some tuners store, cannot be NaN:
 
 ```adapter
-tensor base_model.model.layers.0.q_proj.shira_indices dtype=I32 shape=2x8 nonfinite=none zeros=none
+tensor base_model.model.layers.0.q_proj.shira_indices dtype=I32 shape=2x8 nonfinite=none
 ```
 
 ## Source

@@ -11,14 +11,14 @@ and the "fine-tuned" model answers exactly like its base.
 ```adapter
 config peft_type=LORA r=8
 tensor base_model.model.layers.0.q_proj.lora_A.weight shape=8x16
-tensor base_model.model.layers.0.q_proj.lora_B.weight shape=16x8 zeros=128   # TG105
+tensor base_model.model.layers.0.q_proj.lora_B.weight shape=16x8 constant=0   # TG105
 tensor base_model.model.layers.1.q_proj.lora_A.weight shape=8x16
-tensor base_model.model.layers.1.q_proj.lora_B.weight shape=16x8 zeros=128
+tensor base_model.model.layers.1.q_proj.lora_B.weight shape=16x8 constant=0
 ```
 
 ```adapter
 config peft_type=IA3
-tensor base_model.model.layers.0.k_proj.ia3_l shape=16x1 ones=16   # TG105
+tensor base_model.model.layers.0.k_proj.ia3_l shape=16x1 constant=1   # TG105
 ```
 
 ## Instead
@@ -28,7 +28,7 @@ Look at the run that wrote it: were there trainable parameters, was `grad_norm` 
 ```adapter
 config peft_type=LORA r=8
 tensor base_model.model.layers.0.q_proj.lora_A.weight shape=8x16
-tensor base_model.model.layers.0.q_proj.lora_B.weight shape=16x8 zeros=3
+tensor base_model.model.layers.0.q_proj.lora_B.weight shape=16x8
 ```
 
 One module that is still zero does not make the adapter void, and zero columns are normal for the
@@ -36,10 +36,10 @@ embeddings of tokens that never occurred:
 
 ```adapter
 config peft_type=LORA r=8
-tensor base_model.model.embed_tokens.lora_embedding_A shape=8x100 zeros=160
+tensor base_model.model.embed_tokens.lora_embedding_A shape=8x100
 tensor base_model.model.embed_tokens.lora_embedding_B shape=16x8
 tensor base_model.model.layers.0.q_proj.lora_A.weight shape=8x16
-tensor base_model.model.layers.0.q_proj.lora_B.weight shape=16x8 zeros=128
+tensor base_model.model.layers.0.q_proj.lora_B.weight shape=16x8 constant=0
 ```
 
 ## Source
@@ -65,7 +65,7 @@ def untrained_adapter(
 ) -> Iterator[Finding | NotChecked]:
     """Fire if no module's update can differ from none at all."""
     judged = list(deciding_parts(config, tensors).values())
-    if any(tensor.zeros is None for parts in judged for tensor in parts.values()):
+    if not all(tensor.is_read for parts in judged for tensor in parts.values()):
         yield NotChecked("the values of this dtype are not read")
         return
     idle = [tensor for parts in judged if (tensor := idle_tensor(config, parts))]
