@@ -65,7 +65,7 @@ def judged(
         return Verdict(None, time.perf_counter() - start, (fault, *_acts(watch)))
     seconds = time.perf_counter() - start
     faults = [*_acts(watch), *_misprints(printed), *_broken_checks(report)]
-    faults += _wrong_about_values(folder, report)
+    faults += _wrong_about_values(report)
     codes = {finding.code for finding in report.findings}
     if expected and not expected & codes:
         faults.append(f"none of {sorted(expected)} among {sorted(codes)}")
@@ -115,13 +115,14 @@ def _broken_checks(report: Report) -> Iterator[str]:
             yield finding.message
 
 
-def _wrong_about_values(folder: Path, report: Report) -> Iterator[str]:
+def _wrong_about_values(report: Report) -> Iterator[str]:
     """NaN and infinities that another reader sees in an adapter, and the report's word on them."""
     places = {
         code: {found.location.path for found in report.findings if found.code == code}
         for code in ("TG101", "TG106")
     }
-    for path in folder.rglob(WEIGHTS):
+    adapters = [Path(subject.name) for subject in report.subjects if subject.kind == "adapter"]
+    for path in (adapter / WEIGHTS for adapter in adapters):
         refused = str(path) in places["TG101"]
         if refused or not path.is_file() or path.stat().st_size > _LARGEST:
             continue

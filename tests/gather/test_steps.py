@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainguard.gather import steps as module
-from trainguard.gather.steps import StepRecorder
+from trainguard.gather.steps import StepRecorder, _head
 
 import tiny
 
 
 def one_step(model: torch.nn.Module, **changes: Any) -> Any:
-    recorder = StepRecorder(model)
+    recorder = StepRecorder(model, overhead=1.0)
     recorder.micro_batch(torch.tensor(2.0), {"labels": torch.tensor([[-100, 5, 6]])})
     recorder.gradients(**changes)
     recorder.updated()
@@ -50,7 +50,7 @@ def test_norms_are_exact_about_zero_and_about_what_is_not_finite(gradient: list[
 
 
 def test_micro_batches_add_up() -> None:
-    recorder = StepRecorder(linear([1.0]))
+    recorder = StepRecorder(linear([1.0]), overhead=1.0)
     for loss, labels in ((1.5, [[1, 2]]), (2.0, [[-100, 2]])):
         recorder.micro_batch(torch.tensor(loss), {"labels": torch.tensor(labels)})
     (step,) = recorder.finish(7, None, stepped=None)
@@ -73,7 +73,7 @@ def test_a_gradient_scaler_is_divided_out() -> None:
 
 def test_only_elements_with_a_gradient_count_as_sampled() -> None:
     layer = linear([0.0, 1.0, 2.0])
-    recorder = StepRecorder(layer)
+    recorder = StepRecorder(layer, overhead=1.0)
     recorder.gradients()
     with torch.no_grad():
         layer.weight[0, 0] += 1.0
@@ -139,7 +139,7 @@ def test_on_a_device_nothing_is_read_before_it_has_arrived(
         loss = torch.zeros(())
     for parameter in model.parameters():
         parameter.grad = torch.empty_like(parameter)
-    recorder = StepRecorder(model)
+    recorder = StepRecorder(model, overhead=1.0)
     for number in (1, 2):
         recorder.micro_batch(loss, {"labels": labels})
         recorder.gradients()
@@ -155,3 +155,15 @@ def test_on_a_device_nothing_is_read_before_it_has_arrived(
     assert (first.sampled, first.moved) == (7, 8)
     assert rest == []
     assert [step.step for step in recorder.drain()] == [2, 3]
+
+
+@pytest.mark.parametrize("shape", [(3,), (100,), (2, 5), (5, 100), (70, 2), (3, 4, 9), (90, 1, 2)])
+def test_the_same_elements_are_sampled_however_a_tensor_lies_in_memory(
+    shape: tuple[int, ...],
+) -> None:
+    plain = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
+    turned = plain.permute(*reversed(range(len(shape)))).contiguous()
+    turned = turned.permute(*reversed(range(len(shape))))
+
+    assert torch.equal(_head(plain), plain.flatten()[:64])
+    assert torch.equal(_head(turned), _head(plain))

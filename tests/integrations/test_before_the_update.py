@@ -206,10 +206,10 @@ def test_the_size_of_an_update_is_that_of_the_sample() -> None:
     model = torch.nn.Linear(8, 4, bias=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     with watch(model, optimizer) as guard:
-        before = model.weight.detach()[0].clone()
+        before = model.weight.detach().clone()
         model(torch.ones(2, 8)).sum().backward()
         optimizer.step()
 
     (step,) = guard._guard._steps
-    change = model.weight.detach()[0] - before
+    change = model.weight.detach() - before
     assert step.update_ratio == pytest.approx(float(change.norm() / before.norm()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainguard.findings import ExcerptLine, Location
@@ -60,6 +61,21 @@ class StepFacts:
     """Of the sampled gradient elements, how many were zero when the optimizer ran."""
     nonfinite_at_step: int | None = None
     """Elements of the sample whose gradient was NaN or infinite when the optimizer ran."""
+
+    @property
+    def is_unusual(self) -> bool:
+        """Whether a value of this step alone is one that a healthy step rarely has."""
+        losses = (self.loss, self.model_loss, self.logged_loss, self.grad_norm)
+        return (
+            any(value is not None and (value == 0.0 or not isfinite(value)) for value in losses)
+            or bool(self.gradients and self.gradients == self.zero_gradients)
+            or bool(self.nonfinite_tensors or self.zeroed or self.nonfinite_at_step)
+            or bool(self.sampled and 2 * (self.moved or 0) < self.sampled)
+            or self.supervised_tokens == 0
+            or self.stepped is False
+            or (self.printed_loss is not None and self.printed_loss != self.logged_loss)
+            or not self.trains
+        )
 
     @property
     def trains(self) -> bool:

@@ -7,10 +7,12 @@ asynchronous copy that is read once it has arrived: watching never makes the hos
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import hypot, isfinite
+from math import ceil, hypot, isfinite
 from typing import TYPE_CHECKING, Any
 
 from trainguard.facts.steps import StepFacts
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 IGNORED_LABEL = -100
-#: Elements of each parameter that are compared before and after an update. They cost 0.2 % of a
-#: training step; whether a tensor moves at all needs no more.
+#: Elements of each parameter that are compared before and after an update; whether a tensor moves
+#: at all needs no more.
 SAMPLE = 64
+#: Steps at the start of a run that are looked at closely whatever it costs.
+CLOSE_AT_FIRST = 8
 #: Steps whose numbers may be on their way from the device; the host is never so far ahead.
 IN_FLIGHT = 32
 MAX_NAMES = 20
@@ -38,9 +42,11 @@ class StepRecorder:
     the rest.
     """
 
-    def __init__(self, model: Module) -> None:
+    def __init__(self, model: Module, overhead: float) -> None:
+        """`overhead` is the share of a step's time that a close look may take."""
         self._named = list(model.named_parameters())
         self._sharded = any(_is_sharded(p) for _, p in self._named)
+        self._budget = _Budget(overhead)
         self._transfer = _Transfer()
         self._pending: deque[_Pending] = deque()
         self._open = _OpenStep()
@@ -59,7 +65,7 @@ class StepRecorder:
             self._open.add("tokens", (labels != IGNORED_LABEL).sum())
 
     def gradients(self, scale: Tensor | None = None) -> None:
-        """Take the norm of every gradient, and the sampled weights, before clipping.
+        """Take the norm of every gradient, and on a close look samples, before clipping.
 
         A second call within a step (after another micro-batch) replaces the first. Of a sharded
         model nothing is taken: what one rank holds says nothing about a tensor.
@@ -82,8 +88,10 @@ class StepRecorder:
         now.trainable = len(trainable)
         now.names = [name for name, _, _ in held]
         now.parameters = [p for _, p, _ in held]
-        now.received = _sample([gradient for _, _, gradient in held])
-        now.weights = _sample(now.parameters)
+        if self._budget.allows:
+            with self._budget.spending():
+                now.received = _sample([gradient for _, _, gradient in held])
+                now.weights = _sample(now.parameters)
 
     def model_loss(self, loss: Any) -> None:
         """Add the loss that the model itself returned in a forward pass."""
@@ -99,26 +107,29 @@ class StepRecorder:
         now = self._open
         if now.received is None:
             return
-        held = _sample([_gradient(parameter) for parameter in now.parameters])
-        assert held is not None
-        now.numbers |= {
-            "zeroed": ((held == 0) & (now.received != 0)).sum(),
-            "nonfinite_at_step": (~torch.isfinite(held)).sum(),
-        }
+        with self._budget.spending():
+            held = _sample([_gradient(parameter) for parameter in now.parameters])
+            assert held is not None
+            now.numbers |= {
+                "zeroed": ((held == 0) & (now.received != 0)).sum(),
+                "nonfinite_at_step": (~torch.isfinite(held)).sum(),
+            }
 
     def updated(self) -> None:
         """Compare the sampled weights with what they were before the update."""
         now = self._open
-        after = _sample(now.parameters)
-        if now.weights is None or now.received is None or after is None:
+        if now.weights is None or now.received is None:
             return
-        received = now.received != 0
-        now.numbers |= {
-            "sampled": received.sum(),
-            "moved": ((after != now.weights) & received).sum(),
-            "update": (after - now.weights).float().norm(),
-            "weight": now.weights.float().norm(),
-        }
+        with self._budget.spending():
+            after = _sample(now.parameters)
+            assert after is not None
+            received = now.received != 0
+            now.numbers |= {
+                "sampled": received.sum(),
+                "moved": ((after != now.weights) & received).sum(),
+                "update": (after - now.weights).float().norm(),
+                "weight": now.weights.float().norm(),
+            }
 
     def so_far(self, step: int, rates: Sequence[float] | None) -> StepFacts:
         """The facts of the step that is under way; waits for its numbers to arrive.
@@ -141,7 +152,9 @@ class StepRecorder:
         """
         self._pending.append(self._closed(step, rates, stepped))
         self._open = _OpenStep()
-        return list(self._arrived())
+        arrived = list(self._arrived())
+        self._budget.step_ended(look_again=any(facts.is_unusual for facts in arrived))
+        return arrived
 
     def drain(self) -> list[StepFacts]:
         """Wait for everything that is under way; for the end of the run."""
@@ -174,6 +187,41 @@ def drop_gradients(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
+
+
+class _Budget:
+    """Says at which steps there is time for a close look, from what the last ones took."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._steps = 0
+        self._next = 0
+        self._spent = 0.0
+        self._step_began = time.perf_counter()
+
+    @property
+    def allows(self) -> bool:
+        """Whether the step that is under way is looked at closely."""
+        return self._steps >= self._next
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """Around what belongs to a close look."""
+        began = time.perf_counter()
+        yield
+        self._spent += time.perf_counter() - began
+
+    def step_ended(self, *, look_again: bool) -> None:
+        """Plan the next close look: soon after something unusual, else as the budget allows."""
+        now = time.perf_counter()
+        self._steps += 1
+        if self._spent:
+            duration = now - self._step_began - self._spent
+            pause = self._spent / (self._share * duration) if duration > 0 else 1
+            self._next = self._steps + (ceil(pause) - 1 if self._steps >= CLOSE_AT_FIRST else 0)
+        if look_again:
+            self._next = self._steps
+        self._spent, self._step_began = 0.0, now
 
 
 @dataclass(slots=True)
@@ -354,7 +402,9 @@ def _norms(gradients: list[Tensor]) -> Tensor | None:
     home = gradients[0].device
     with torch.no_grad():
         norms = torch._foreach_norm(gradients, 2, dtype=dtype)
-        return torch.stack([norm.to(home, non_blocking=True) for norm in norms])
+        if any(norm.device != home for norm in norms):
+            norms = tuple(norm.to(home, non_blocking=True) for norm in norms)
+        return torch.stack(norms)
 
 
 def _sample(tensors: Sequence[Tensor]) -> Tensor | None:
@@ -375,13 +425,16 @@ def _gradient(parameter: Tensor) -> Tensor:
     """What the optimizer goes by; a gradient that was taken away counts as zero."""
     if parameter.grad is not None:
         return parameter.grad
-    return parameter.new_zeros(()).expand(parameter.shape)
+    return parameter.new_zeros(min(parameter.numel(), SAMPLE))
 
 
 def _head(tensor: Tensor) -> Tensor:
+    """The first elements by index, wherever they lie."""
+    count = min(tensor.numel(), SAMPLE)
     if tensor.is_contiguous():
         # One call: this runs four times a step for each tensor.
-        return tensor.as_strided((min(tensor.numel(), SAMPLE),), (1,))
-    while tensor.dim() > 1:
+        return tensor.as_strided((count,), (1,))
+    while tensor.dim() > 1 and tensor[0].numel() >= count:
         tensor = tensor[0]
-    return tensor.reshape(-1)[:SAMPLE]
+    rows = count if tensor.dim() == 1 else ceil(count / tensor[0].numel())
+    return tensor[:rows].reshape(-1)[:count]

@@ -32,6 +32,11 @@ RECORD_VERSION = 1
 HISTORY = 10_000
 #: Steps that are judged after each step; the longest pattern any check looks for is ten.
 RECENT = 32
+#: Ordinary steps that wait to be judged together, once a run has made as many.
+PATIENCE = 8
+
+#: Share of a step's time that a close look may take.
+OVERHEAD = 0.005
 
 _ABSENT = {
     StepFacts: "no step was made yet",
@@ -39,6 +44,13 @@ _ABSENT = {
 }
 
 logger = logging.getLogger("trainguard")
+
+
+def checked_overhead(share: float) -> float:
+    """The share itself; raises ValueError if it is not above 0."""
+    if not share > 0:
+        raise ValueError(f"overhead is {share!r}; it is a share of the step's time, above 0")
+    return share
 
 
 class TrainGuardError(RuntimeError):
@@ -76,6 +88,7 @@ class Guard:
         self._checks = tuple(select() if selected is None else selected)
         self._structure: dict[type, Any] = {}
         self._steps: deque[StepFacts] = deque(maxlen=HISTORY)
+        self._unjudged = 0
         self._failures: list[Failure] = []
         self._announced: set[str] = set()
         self._folder = folder / FOLDER if folder is not None else None
@@ -106,6 +119,7 @@ class Guard:
         """Take in finished steps."""
         for step in new:
             self._steps.append(step)
+            self._unjudged += 1
             self._write({"kind": "step", **step_to_json(step)})
 
     def log(self, log: StepFacts) -> None:
@@ -118,16 +132,30 @@ class Guard:
             if self._steps[index].step < log.step:
                 break
         self._steps.append(log)
+        self._unjudged += 1
 
-    def review(self) -> None:
-        """Judge the recent steps; announce, stop or raise for causes that are new."""
-        self._review(self._recent())
+    def review(self, *, last: bool = False) -> None:
+        """Judge the recent steps; announce, stop or raise for causes that are new.
+
+        Ordinary steps wait until there are some of them, for judging takes time.
+
+        Args:
+            last: whether no step follows.
+        """
+        recent = self._recent()
+        new = recent[-self._unjudged :] if self._unjudged else ()
+        is_due = last or self._unjudged >= PATIENCE or len(recent) <= PATIENCE
+        if is_due or any(step.is_unusual for step in new):
+            self._unjudged = 0
+            self._review(recent)
 
     def foresee(self, step: StepFacts) -> None:
-        """The same with a step whose update is still to come.
+        """The same with an unusual step whose update is still to come.
 
         It is taken in when it ends, or here if it never will.
         """
+        if not step.is_unusual:
+            return
         try:
             self._review((*self._recent(), step))
         except TrainGuardError:

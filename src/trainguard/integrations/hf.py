@@ -24,7 +24,7 @@ from trainguard.gather.model import (
 )
 from trainguard.gather.run import log_facts
 from trainguard.gather.steps import StepRecorder, drop_gradients, learning_rates
-from trainguard.integrations.guard import Guard, OnFinding
+from trainguard.integrations.guard import OVERHEAD, Guard, OnFinding, checked_overhead
 from trainguard.registry import select
 
 
@@ -46,13 +46,23 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
             gradient before the update that it would spoil, for which these two wait for the
             device at each step.
         ignore: codes, code prefixes or names of checks to leave out.
+        overhead: the share of a step's time that comparing weights and gradients around the
+            update may take; where it takes more, it is done every few steps. The loss and the
+            norm of every gradient are taken at each step.
 
     Raises:
-        ValueError: on_finding or ignore is not one of the known words.
+        ValueError: on_finding or ignore is not one of the known words, or overhead is not
+            above 0.
     """
 
-    def __init__(self, on_finding: OnFinding = "warn", ignore: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        on_finding: OnFinding = "warn",
+        ignore: Iterable[str] = (),
+        overhead: float = OVERHEAD,
+    ) -> None:
         self._on_finding = on_finding
+        self._overhead = checked_overhead(overhead)
         self._checks = select(ignored=ignore)
         self._guard = Guard(subject="run", on_finding=on_finding, selected=self._checks)
         self._trainer: weakref.ref[Any] | None = None
@@ -167,7 +177,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         with self._shielded("ending the run"):
             if recorder is not None:
                 self._guard.steps(recorder.drain())
-                self._review(state)
+                self._review(state, last=True)
         with self._shielded("writing the report"):
             self._guard.close()
 
@@ -186,7 +196,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         )
         model = unwrapped_model(model)
         self._guard.structure(model_facts(model))
-        self._recorder = StepRecorder(model)
+        self._recorder = StepRecorder(model, self._overhead)
         self._optimizer = observable_optimizer(optimizer)
         # Layer-wise updates consume the gradients before the Trainer measures them: it logs 0.0.
         is_deepspeed = type(optimizer).__name__.startswith("DeepSpeed")
@@ -244,9 +254,9 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
     def _on_optimizer_ran(self, *_: Any) -> None:
         self._stepped = True
 
-    def _review(self, state: Any) -> None:
+    def _review(self, state: Any, *, last: bool = False) -> None:
         if state.is_world_process_zero:
-            self._guard.review()
+            self._guard.review(last=last)
 
     def _shielded(self, what: str) -> AbstractContextManager[None]:
         return self._guard.shielded(what, self._detach)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from trainguard.facts.steps import StepFacts
 from trainguard.findings import Report
-from trainguard.integrations.guard import Guard, OnFinding
+from trainguard.integrations.guard import OVERHEAD, Guard, OnFinding, checked_overhead
 from trainguard.registry import select
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def watch(
     output_dir: str | Path | None = None,
     on_finding: OnFinding = "warn",
     ignore: Iterable[str] = (),
+    overhead: float = OVERHEAD,
 ) -> LoopGuard:
     """Watch a training loop and name the cause at the first bad step.
 
@@ -55,9 +56,12 @@ def watch(
             gradients of this and every later step and sets `stop_requested` for the loop to see.
             These two wait for the device at each step.
         ignore: codes, code prefixes or names of checks to leave out.
+        overhead: the share of a step's time that comparing weights and gradients around the
+            update may take; where it takes more, it is done every few steps.
 
     Raises:
-        ValueError: on_finding or ignore is not one of the known words.
+        ValueError: on_finding or ignore is not one of the known words, or overhead is not
+            above 0.
         TypeError: the optimizer is none of torch's.
     """
     folder = Path(output_dir) if output_dir is not None else None
@@ -67,13 +71,15 @@ def watch(
         on_finding=on_finding,
         selected=select(ignored=ignore),
     )
-    return LoopGuard(model, optimizer, guard)
+    return LoopGuard(model, optimizer, guard, checked_overhead(overhead))
 
 
 class LoopGuard:
     """A watched loop, as `watch` returns it: a context manager with a `report`."""
 
-    def __init__(self, model: Module, optimizer: Optimizer, guard: Guard) -> None:
+    def __init__(
+        self, model: Module, optimizer: Optimizer, guard: Guard, overhead: float
+    ) -> None:
         from trainguard.gather.model import observable_optimizer, unwrapped_model
 
         observable = observable_optimizer(optimizer)
@@ -82,6 +88,7 @@ class LoopGuard:
         self._model = unwrapped_model(model)
         self._optimizer = observable
         self._guard = guard
+        self._overhead = overhead
         self._undo: list[Any] = []
         self._recorder: Any = None
         self._step = 0
@@ -128,7 +135,7 @@ class LoopGuard:
             with self._shielded("ending the run"):
                 self._guard.steps(recorder.drain())
                 if error is None:
-                    self._guard.review()
+                    self._guard.review(last=True)
         with self._shielded("writing the report"):
             self._guard.close()
 
@@ -141,7 +148,7 @@ class LoopGuard:
         self._guard.structure(
             model_facts(self._model), optimizer_facts(self._model, self._optimizer)
         )
-        self._recorder = StepRecorder(self._model)
+        self._recorder = StepRecorder(self._model, self._overhead)
         hooks = [
             self._model.register_forward_pre_hook(self._before_forward, with_kwargs=True),
             self._model.register_forward_hook(self._after_forward),
