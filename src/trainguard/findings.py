@@ -209,12 +209,14 @@ class Report:
 
 
 def _strict(value: Any) -> Any:
-    """JSON has no NaN; a reader in another language would reject the whole report."""
+    """JSON has no NaN and UTF-8 no lone surrogates (of odd file names): readers reject them."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return {_strict(str(key)): _strict(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
         return [_strict(item) for item in value]
     return value
 
