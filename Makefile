@@ -40,7 +40,7 @@ layers: $(READY)
 
 bench: $(READY)  ## ratios, each measured in one run
 	$(BIN)/python benchmarks/adapter_scan.py
-	$(BIN)/python benchmarks/watching.py
+	$(BIN)/python benchmarks/live_overhead.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

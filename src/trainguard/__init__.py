@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trainguard.integrations.guard import TrainGuardError
     from trainguard.integrations.hf import TrainGuardCallback, attach
     from trainguard.integrations.loop import watch
+    from trainguard.integrations.preflight import preflight
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ _HOMES = {
     "attach": "trainguard.integrations.hf",
     "audit_evaluation": "trainguard.integrations.evaluation",
     "check": "trainguard.integrations.files",
+    "preflight": "trainguard.integrations.preflight",
     "watch": "trainguard.integrations.loop",
 }
 
@@ -39,6 +41,7 @@ __all__ = [
     "attach",
     "audit_evaluation",
     "check",
+    "preflight",
     "watch",
 ]
 

@@ -225,6 +225,18 @@ def test_a_header_with_a_field_twice_is_refused_as_by_the_loader(field: str) -> 
     assert "TG101" in codes(report)
 
 
+@pytest.mark.parametrize("metadata", ['{"\\ud800": "pt"}', '{"format": "\\udfff"}'])
+def test_metadata_with_half_a_character_is_refused_as_by_the_loader(metadata: str) -> None:
+    header = f'{{"__metadata__": {metadata}}}'
+    content = len(header).to_bytes(8, "little") + header.encode()
+
+    with pytest.raises(safetensors.SafetensorError):
+        safetensors.deserialize(content)
+    _, tensors, _ = judged(json.dumps(CONFIG).encode(), content)
+
+    assert tensors is None
+
+
 @settings(max_examples=300)
 @given(adapters(), randoms, st.integers(1, 4))
 def test_a_damaged_config_never_raises(

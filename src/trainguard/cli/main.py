@@ -77,6 +77,8 @@ def check(
 ) -> None:
     """Check adapters, checkpoints and training runs at or under PATH (default: here).
 
+    PATH may be the log of a training; - reads one from standard input.
+
     CODES are codes, prefixes of codes or names, separated by commas.
 
     \b

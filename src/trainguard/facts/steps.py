@@ -24,7 +24,11 @@ class StepFacts:
     WANTED: ClassVar[str] = "the steps of a training run"
 
     step: int
-    """Optimizer step, from 1."""
+    """Optimizer step, from 1; a place in the log, from 1, where `step_unknown`."""
+    step_unknown: bool = False
+    """Whether the log does not say at which step it was written."""
+    line: int | None = None
+    """Line of the log that states the values, from 1."""
     loss: float | None = None
     """Sum of the step's micro-batch losses as the trainer returned them, before any filter."""
     model_loss: float | None = None
@@ -78,6 +82,11 @@ class StepFacts:
         )
 
     @property
+    def name(self) -> str:
+        """What a message calls it: "step 7", or "log line 31" where the step is unknown."""
+        return f"log line {self.line}" if self.step_unknown else f"step {self.step}"
+
+    @property
     def trains(self) -> bool:
         """Whether the step can change weights: it ran and some learning rate is not zero."""
         rates_allow = self.learning_rates is None or any(rate != 0 for rate in self.learning_rates)
@@ -85,11 +94,14 @@ class StepFacts:
 
     def to_dict(self) -> dict[str, Any]:
         """The observed fields as JSON values (a NaN stays a float)."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {
+            field.name: value
+            for field in fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        }
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
-            if value is not None and value != ()
         }
 
     @classmethod
@@ -113,6 +125,11 @@ def observed(steps: Sequence[StepFacts], name: str) -> list[StepFacts]:
     return [step for step in steps if getattr(step, name) is not None]
 
 
+def units(steps: Sequence[StepFacts]) -> str:
+    """What a message counts: "steps", or "log lines" where the steps are unknown."""
+    return "log lines" if any(step.step_unknown for step in steps) else "steps"
+
+
 def place(
     steps: Sequence[StepFacts], at: StepFacts, key: str, *, also: StepFacts | None = None
 ) -> Location:
@@ -129,11 +146,16 @@ def place(
     if also is not None and all(step is not also for step in window):
         window.append(also)
     return Location(
-        step=at.step,
+        line=at.line,
+        step=None if at.step_unknown else at.step,
         key=key,
         value=_shown(getattr(at, key)),
         excerpt=tuple(
-            ExcerptLine(label=str(step.step), text=_row(step, key), marked=step is at)
+            ExcerptLine(
+                label=str(step.line if step.step_unknown else step.step),
+                text=_row(step, key),
+                marked=step is at,
+            )
             for step in window
         ),
     )

@@ -62,7 +62,8 @@ def aligned(batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         UndecidedError: there are none, or they differ in shape.
     """
     tokens, labels = batch.get("input_ids"), batch.get("labels")
-    if getattr(tokens, "ndim", 0) != 2 or getattr(labels, "shape", None) != tokens.shape:
+    shape = getattr(tokens, "shape", ())
+    if tokens is None or labels is None or len(shape) != 2 or labels.shape != shape:
         raise UndecidedError("the batch has no input_ids and labels of one shape")
     return tokens.cpu().clone(), labels.cpu()
 
@@ -75,7 +76,7 @@ def attention(batch: Mapping[str, Any], tokens: Tensor) -> Tensor | None:
         tokens: its `input_ids`.
     """
     mask = batch.get("attention_mask")
-    if getattr(mask, "shape", None) != tokens.shape:
+    if mask is None or mask.shape != tokens.shape:
         return None
     found: Tensor = mask.cpu().bool()
     return found

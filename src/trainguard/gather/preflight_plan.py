@@ -59,13 +59,15 @@ def precision_facts(optimizer: Optimizer | None) -> PrecisionFacts:
     """
     import torch
 
-    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
+    if optimizer is None or type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
         raise UndecidedError("only the updates of torch's Adam and AdamW have a known size")
     groups = [
         (parameter, float(group.get("initial_lr", group["lr"])))
         for group in optimizer.param_groups
         for parameter in group["params"]
-        if parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16)
+        if parameter.requires_grad
+        and parameter.numel()
+        and parameter.dtype in (torch.float16, torch.bfloat16)
     ]
     if not groups:
         raise UndecidedError("no weight that the optimizer steps has 16 bits")

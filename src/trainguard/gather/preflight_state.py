@@ -49,11 +49,11 @@ def _buffers(model: Module) -> Callable[[], None]:
         for name, buffer in module._buffers.items()
     ]
 
-    @torch.no_grad()
     def restore() -> None:
         for module, name, buffer, values in before:
             module._buffers[name] = buffer
-            if buffer is not None:
-                buffer.copy_(values)
+            if buffer is not None and values is not None:
+                with torch.no_grad():
+                    buffer.copy_(values)
 
     return restore

@@ -30,7 +30,7 @@ MAX_FAILURES = 100
 """A failure that repeats says nothing new; each one is a finding."""
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-_NOT_RECORDED = "a log does not record it; train with TrainGuardCallback"
+NOT_RECORDED = "a log does not record it; train with TrainGuardCallback"
 #: KeyError: a field is missing; OverflowError: an infinite count, an integer longer than a float.
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError)
 _FLOATS = (
@@ -90,7 +90,7 @@ def run_evidence(record: Path, subject: str) -> Evidence:
         subject=subject,
         kind="training run",
         facts=facts,
-        absent={kind: _NOT_RECORDED for kind in kinds if kind not in facts},
+        absent={kind: NOT_RECORDED for kind in kinds if kind not in facts},
         path=str(record),
     )
 
@@ -176,12 +176,20 @@ def _from_state(record: Path) -> tuple[StepFacts, ...]:
 
 
 def steps_from_logs(entries: Iterable[Mapping[str, Any]]) -> Iterator[StepFacts]:
-    """The logged training steps of a Trainer's history; evaluations and summaries are left out."""
+    """The steps of a Trainer's history, each with its evaluation; summaries are left out."""
+    steps: dict[int, StepFacts] = {}
     for entry in entries:
         step = entry.get("step")
-        log = log_facts(entry, step if isinstance(step, int) else 0)
-        if log is not None and log.step > 0:
-            yield log
+        if not isinstance(step, int) or step < 1:
+            continue
+        if (log := log_facts(entry, step) or _evaluation(entry, step)) is not None:
+            steps[step] = with_log(steps.get(step), log)
+    return (steps[number] for number in sorted(steps))
+
+
+def _evaluation(entry: Mapping[str, Any], step: int) -> StepFacts | None:
+    loss = _float(entry.get("eval_loss"))
+    return None if loss is None else StepFacts(step=step, eval_loss=loss)
 
 
 def log_facts(entry: Mapping[str, Any], step: int) -> StepFacts | None:

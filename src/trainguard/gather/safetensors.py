@@ -140,7 +140,10 @@ def _no_constant(token: str) -> NoReturn:
 
 
 def _check_metadata(metadata: Any) -> None:
-    is_text = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
+    is_text = isinstance(metadata, dict) and all(
+        isinstance(value, str) and _is_text(key) and _is_text(value)
+        for key, value in metadata.items()
+    )
     if metadata is not None and not is_text:
         raise SafetensorsError("has metadata that is not a map from text to text")
 
@@ -164,10 +167,10 @@ def _entry(name: str, entry: Any, base: int) -> StoredTensor:
     return StoredTensor(name=name, dtype=dtype, shape=shape, start=start, end=end)
 
 
-def _is_text(name: str) -> bool:
+def _is_text(text: str) -> bool:
     """A lone surrogate, which JSON can spell, is not text: no other program could print it."""
     try:
-        name.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,13 @@ from trainguard.findings import Report, Severity
 from trainguard.gather.adapter import adapter_evidence, is_adapter
 from trainguard.gather.base_model import with_base
 from trainguard.gather.full_model import full_model_evidence, is_full_model
+from trainguard.gather.logs import log_evidence, logs_in, stream_evidence
 from trainguard.gather.pickle_files import scan_folder
 from trainguard.gather.run import FOLDER, STATE_FILE, STEPS_FILE, run_evidence, run_record
 from trainguard.registry import select
+
+STDIN = "-"
+"""The subject that stands for standard input."""
 
 #: Folders that hold other people's files, however large they are.
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
@@ -38,7 +43,8 @@ def check(
     """Check every adapter, model, checkpoint and run at or under some paths, or live models.
 
     Args:
-        subjects: files, folders or torch modules; the current folder if there are none.
+        subjects: files, folders or torch modules; "-" is a log on standard input; the current
+            folder if there are none.
         purpose: what the files are about to be used for, "train" or "infer"; None if unknown.
         target: the program that will load the adapters; None stands for PEFT.
         base: folder of the adapters' base model, whose headers they are compared with; None
@@ -48,7 +54,7 @@ def check(
         fail_on: the mildest severity that makes the report's exit code 1; None never does.
 
     Raises:
-        FileNotFoundError: a path does not exist.
+        FileNotFoundError: a path does not exist, or standard input is closed.
         UnknownCheckError: `chosen` or `ignored` matches no check.
     """
     checks = select(chosen, ignored)
@@ -63,6 +69,10 @@ def _of(subject: Any, intent: Intent, base: str | Path | None) -> Iterator[Evide
 
         facts = {ModelFacts: model_facts(unwrapped_model(subject)), Intent: intent}
         yield Evidence(subject=type(subject).__name__, kind="model", facts=facts)
+    elif subject == STDIN:
+        if sys.stdin is None:
+            raise FileNotFoundError("standard input is closed")
+        yield from stream_evidence(sys.stdin.buffer, "<stdin>")
     else:
         yield from gather(Path(subject), intent, base)
 
@@ -91,6 +101,8 @@ def _file(path: Path, intent: Intent) -> Iterator[Evidence]:
         yield adapter_evidence(path.parent, intent)
     elif path.name.startswith("model") and is_full_model(path.parent):
         yield _full_model(path.parent)
+    else:
+        yield from log_evidence(path)
 
 
 def _folders(top: Path, intent: Intent) -> Iterator[Evidence]:
@@ -101,6 +113,9 @@ def _folders(top: Path, intent: Intent) -> Iterator[Evidence]:
             runs.append(folder)
             yield _run(record, folder, intent)
         run = _enclosing(folder, runs)
+        if run is None:  # a run's own record says more than what it printed
+            for log in logs_in(folder):
+                yield from log_evidence(log)
         scope = str(run) if run else ""
         if is_adapter(folder):
             yield adapter_evidence(folder, intent, scope=scope)

@@ -55,7 +55,7 @@ def nonfinite_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChe
         return
     first = bad[0]
     yield Finding(
-        f"step {first.step}: {_culprit(first)} and the update spreads it to the weights",
+        f"{first.name}: {_culprit(first)} and the update spreads it to the weights",
         fix="look at the batch of this step and at the precision of the named module; skip or "
         "stop on a gradient norm that is not finite instead of clipping it",
         location=place(steps, first, "grad_norm"),

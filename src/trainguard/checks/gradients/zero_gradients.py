@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from trainguard.facts.steps import StepFacts, consecutive, observed, place
+from trainguard.facts.steps import StepFacts, consecutive, observed, place, units
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
@@ -58,8 +58,8 @@ def zero_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]
     if len(run) < STEPS:
         return
     yield Finding(
-        f"step {run[0].step}: the gradient norm is exactly 0.0 from here on "
-        f"({len(run)} of {len(measured)} steps), so no weight learns",
+        f"{run[0].name}: the gradient norm is exactly 0.0 from here on "
+        f"({len(run)} of {len(measured)} {units(steps)}), so no weight learns",
         fix="count the trainable parameters and the supervised labels, and look for a detached "
         "loss",
         location=place(steps, run[0], "grad_norm"),

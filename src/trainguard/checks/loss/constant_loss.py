@@ -48,7 +48,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from math import isfinite
 
-from trainguard.facts.steps import StepFacts, place
+from trainguard.facts.steps import StepFacts, place, units
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
@@ -68,8 +68,8 @@ def constant_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
         run = list(group)
         if len(run) >= STEPS and _is_suspicious(value, run):
             yield Finding(
-                f"step {run[0].step}: the loss is exactly {value:.6g} for {len(run)} steps, so it "
-                "does not come from the batches",
+                f"{run[0].name}: the loss is exactly {value:.6g} for {len(run)} {units(run)}, so "
+                "it does not come from the batches",
                 fix="look for a compute_loss that returns a constant or a detached value, and for "
                 "a NaN that the log replaced",
                 location=place(steps, run[0], key),

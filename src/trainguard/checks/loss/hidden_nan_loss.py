@@ -61,7 +61,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import isfinite
 
-from trainguard.facts.steps import StepFacts, place, shown
+from trainguard.facts.steps import StepFacts, place, shown, units
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
@@ -77,18 +77,18 @@ def hidden_nan_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked
     hidden = list(_hidden(steps))
     if not hidden:
         if not any(step.loss is not None for step in steps):
-            yield NotChecked("a log alone cannot tell: the logging filter replaces a NaN loss")
+            yield NotChecked("needs the live loss; a log alone cannot tell, its filter replaces a NaN")
         elif not any(step.logged_loss is not None for step in steps):
             yield NotChecked("nothing was logged yet that could be compared with the loss")
         return
     first, log = hidden[0]
     loss = "NaN or infinite" if first.loss is None else str(first.loss)
-    the_log = "the log" if log is first else f"the log of step {log.step}"
+    the_log = "the log" if log is first else f"the log of {log.name}"
     yield Finding(
-        f"step {first.step}: the loss is {loss}, {the_log} says {shown(log.logged_loss or 0.0)}, "
-        f"and the optimizer goes on with it ({len(hidden)} of {len(steps)} steps)",
-        fix="set logging_nan_inf_filter=False and find what made the loss of step "
-        f"{first.step} non-finite (float16 weights overflow above 65504: train in float32 or "
+        f"{first.name}: the loss is {loss}, {the_log} says {shown(log.logged_loss or 0.0)}, "
+        f"and the optimizer goes on with it ({len(hidden)} of {len(steps)} {units(steps)})",
+        fix="set logging_nan_inf_filter=False and find what made the loss of "
+        f"{first.name} non-finite (float16 weights overflow above 65504: train in float32 or "
         "bfloat16)",
         location=place(steps, first, "logged_loss" if log is first else "loss", also=log),
         evidence={"steps": [step.step for step, _ in hidden[:100]], "count": len(hidden)},

@@ -36,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import isfinite
 
-from trainguard.facts.steps import StepFacts, place
+from trainguard.facts.steps import StepFacts, place, units
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
@@ -58,8 +58,8 @@ def nonfinite_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]
         return
     step, key = bad[0]
     yield Finding(
-        f"step {step.step}: the loss is {getattr(step, key)}, and its gradients destroy the "
-        f"weights ({len(bad)} of {len(seen)} steps)",
+        f"{step.name}: the loss is {getattr(step, key)}, and its gradients destroy the "
+        f"weights ({len(bad)} of {len(seen)} {units(steps)})",
         fix="look at the batch of this step: labels, lengths, and values that overflow in the "
         "precision of the forward pass",
         location=place(steps, step, key),

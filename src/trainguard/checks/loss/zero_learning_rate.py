@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from trainguard.facts.steps import StepFacts, consecutive, observed, place
+from trainguard.facts.steps import StepFacts, consecutive, observed, place, units
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
@@ -56,8 +56,8 @@ def zero_learning_rate(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChec
         return
     run = max(zero, key=len)
     yield Finding(
-        f"step {run[0].step}: the learning rate of every parameter group is 0 for {len(run)} "
-        "steps, so the weights stay as they are",
+        f"{run[0].name}: the learning rate of every parameter group is 0 for {len(run)} "
+        f"{units(run)}, so the weights stay as they are",
         fix="give the scheduler the number of optimizer steps of the whole run and shorten the "
         "warm-up",
         location=place(steps, run[0], "learning_rates"),
