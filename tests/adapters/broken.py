@@ -353,8 +353,8 @@ NAMES = {
         edited(renamed("model.model.layers", "model.language_model.model.layers")),
     ),
     "inside a language_model, with base": Fault(
-        "",
-        "",
+        "module-not-in-base",
+        "language_model",
         "warns, no-op",
         edited(renamed("model.model.layers", "model.language_model.model.layers")),
         with_base=True,
@@ -366,8 +366,8 @@ NAMES = {
         edited(lambda _, t: t | {"base_model.model.model.ghost.weight": torch.ones(4)}),
     ),
     "a base weight": Fault(
-        "",
-        "",
+        "stray-base-weight",
+        "o_proj",
         "silent, changed",
         edited(lambda _, t: t | {f"{Q0[:-6]}o_proj.weight": torch.ones(32, 32)}),
     ),
@@ -389,7 +389,11 @@ STRUCTURE = {
     ),
     "layer not stored": Fault("", "", "warns, changed", edited(without(r"layers\.1"))),
     "layer not stored, with base": Fault(
-        "", "", "warns, changed", edited(without(r"layers\.1")), with_base=True
+        "missing-tensors",
+        "target_modules",
+        "warns, changed",
+        edited(without(r"layers\.1")),
+        with_base=True,
     ),
     "rank of B": Fault(
         "rank-mismatch",
@@ -443,7 +447,9 @@ STRUCTURE = {
         setting(use_dora=False),
         of="dora",
     ),
-    "dora without magnitudes": Fault("", "", "warns, changed", setting(use_dora=True)),
+    "dora without magnitudes": Fault(
+        "flag-without-tensors", "use_dora", "warns, changed", setting(use_dora=True)
+    ),
     "lora_bias lost": Fault(
         "untargeted-tensors",
         "lora_B.bias",
@@ -452,7 +458,11 @@ STRUCTURE = {
         of="lora with its own biases",
     ),
     "lora_bias without biases": Fault(
-        "", "", "warns, works", setting(lora_bias=True), of="lora with biases, lora_only"
+        "flag-without-tensors",
+        "lora_bias",
+        "warns, works",
+        setting(lora_bias=True),
+        of="lora with biases, lora_only",
     ),
     "tokens lost": Fault(
         "untargeted-tensors",
@@ -462,7 +472,11 @@ STRUCTURE = {
         of="lora with tokens",
     ),
     "another count of tokens": Fault(
-        "", "", "raises RuntimeError", setting(trainable_token_indices=[3]), of="lora with tokens"
+        "token-index-mismatch",
+        "token",
+        "raises RuntimeError",
+        setting(trainable_token_indices=[3]),
+        of="lora with tokens",
     ),
     "a token twice": Fault(
         "repeated-token-index",
@@ -472,8 +486,8 @@ STRUCTURE = {
         of="lora with tokens",
     ),
     "a token outside of the vocabulary": Fault(
-        "",
-        "",
+        "token-index-mismatch",
+        "token",
         "raises IndexError",
         setting(trainable_token_indices=[3, 999]),
         of="lora with tokens",
@@ -501,7 +515,6 @@ STRUCTURE = {
         "silent, changed",
         setting(target_parameters=None),
         of="lora on experts",
-        also=("rank-mismatch",),
     ),
     "experts misspelled": Fault(
         "untargeted-tensors",
@@ -509,7 +522,6 @@ STRUCTURE = {
         "warns, changed",
         setting(target_parameters=["mlp.expert.gate_up_proj"]),
         of="lora on experts",
-        also=("rank-mismatch",),
     ),
     "layer_replication lost": Fault(
         "", "", "silent, changed", setting(layer_replication=None), of="lora on replicated layers"
@@ -552,7 +564,11 @@ STRUCTURE = {
         of="lora with embeddings",
     ),
     "oft under its old name": Fault(
-        "", "", "warns, no-op", edited(renamed("oft_R.weight", "oft_r")), of="oft"
+        "untargeted-tensors",
+        "oft_r",
+        "warns, no-op",
+        edited(renamed("oft_R.weight", "oft_r")),
+        of="oft",
     ),
 }
 
@@ -774,8 +790,8 @@ CONFIGS = {
         "config-type", "layers_to", "silent, changed", setting(layers_to_transform=True)
     ),
     "layers with a pattern of targets": Fault(
-        "",
-        "",
+        "config-type",
+        "layers_to_transform",
         "raises ValueError",
         setting(layers_to_transform=[0, 1], target_modules=".*(q|v)_proj"),
     ),
@@ -795,8 +811,10 @@ CONFIGS = {
         "void-prompt-task", "", "silent, no-op", setting(task_type=None), of="p-tuning"
     ),
     "an unknown field": Fault("unknown-config-field", "", "warns, works", setting(lora_aplha=16)),
-    "no type": Fault("", "", "raises KeyError", edited(lacking("peft_type"))),
-    "an unknown type": Fault("", "", "raises KeyError", setting(peft_type="LORAX")),
+    "no type": Fault("unknown-peft-type", "", "raises KeyError", edited(lacking("peft_type"))),
+    "an unknown type": Fault(
+        "unknown-peft-type", "peft_type", "raises KeyError", setting(peft_type="LORAX")
+    ),
     "megatron from elsewhere": Fault(
         "unsafe-config-import",
         "megatron_core",
@@ -1027,9 +1045,7 @@ FILES = {
     "weights: named pipe": Fault("unreadable-file", WEIGHTS, "hangs", replaced_by_pipe),
     "weights: shards": Fault("unreadable-file", WEIGHTS, "raises HFValidationError", sharded),
     "weights: pickled": Fault("pickled-weights", "", "silent, works", pickled),
-    "weights: pickled and cut": Fault(
-        "unreadable-file", "", "raises OSError", truncated_pickle, also=("pickled-weights",)
-    ),
+    "weights: pickled and cut": Fault("unreadable-file", "", "raises OSError", truncated_pickle),
     "weights: a pickle that runs something": Fault(
         "unsafe-pickle", "", "raises UnpicklingError", hostile_pickle, also=("pickled-weights",)
     ),

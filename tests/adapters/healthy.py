@@ -408,7 +408,8 @@ OTHERS: dict[str, Recipe] = {
         lambda: peft.XLoraConfig(hidden_size=32, task_type="CAUSAL_LM"),
         deserves={
             "empty-tensors": "PEFT leaves the classifier out of the file and loads it random",
-            "untargeted-tensors": "the folders of the experts hold the base model instead",
+            "untargeted-tensors": "the folders of the experts hold the base model besides",
+            "missing-tensors": "of expert 0 PEFT stores layer 0 alone, of expert 1 layer 1",
         },
     ),
     "two types at once": Mixed(lambda: peft.LoraConfig(target_modules=["q_proj"], r=4)),

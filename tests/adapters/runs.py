@@ -256,7 +256,7 @@ RUN_FAULTS: dict[str, RunFault] = {
         "lora",
         lambda run: (run / LAST / "trainer_state.json").write_text('{"epoch": 1.0, "log'),
     ),
-    "optimizer of NaN": RunFault("", "", "lora", nan_in_optimizer),
+    "optimizer of NaN": RunFault("nonfinite-optimizer-state", "error", "lora", nan_in_optimizer),
 }
 
 MODEL_FAULTS: dict[str, RunFault] = {
@@ -304,7 +304,10 @@ MODEL_FAULTS: dict[str, RunFault] = {
     "added tokens": RunFault("tokenizer-larger-than-embeddings", "warning", "single", more_tokens),
     "LFS pointer": RunFault("unreadable-model-file", "error", "single", pointer),
     "no head": RunFault(
-        "", "", "single", rewritten(lambda old: {n: t for n, t in old.items() if n != HEAD})
+        "missing-output-layer",
+        "error",
+        "single",
+        rewritten(lambda old: {n: t for n, t in old.items() if n != HEAD}),
     ),
     "more layers in the config": RunFault(
         "", "", "single", configured("config.json", num_hidden_layers=4)

@@ -26,6 +26,7 @@ from adapters.runs import (
     state,
 )
 from trainguard.findings import Report
+from trainguard.gather import _optimizer
 
 import tiny
 
@@ -208,3 +209,80 @@ def test_nan_weights_in_checkpoints_belong_to_the_loss_that_made_them(tmp_path: 
 
     assert [finding.code for finding in report.causes] == ["TG501"]
     assert {"TG130", "TG144"} <= {f.code for f in report.findings if "TG501" in f.explained_by}
+
+
+def saved_optimizer(checkpoint: Path, kind: type[torch.optim.Optimizer], **options: Any) -> Any:
+    """The state of an optimizer after a step, and the file of the checkpoint it belongs to."""
+    weight = torch.nn.Parameter(torch.ones(3, 2))
+    optimizer = kind([weight], lr=0.1, **options)
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    return optimizer.state_dict(), checkpoint / "optimizer.pt"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "name"),
+    [
+        (torch.optim.AdamW, {}, "exp_avg_sq"),
+        (torch.optim.AdamW, {"amsgrad": True}, "max_exp_avg_sq"),
+        (torch.optim.SGD, {"momentum": 0.9}, "momentum_buffer"),
+        (torch.optim.Adagrad, {}, "sum"),
+    ],
+)
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_number_that_is_none_is_found_in_any_optimizer(
+    kind: type[torch.optim.Optimizer],
+    options: dict[str, Any],
+    name: str,
+    value: float,
+    copy: Callable[[str], Path],
+) -> None:
+    run = copy("lora")
+    saved, path = saved_optimizer(run / "checkpoint-6", kind, **options)
+    torch.save(saved, path)
+    assert causes(run) == []
+
+    saved["state"][0][name][1, 1] = value
+    torch.save(saved, path)
+
+    (finding,) = trainguard.check(run).findings
+    assert (finding.code, finding.evidence["tensors"]) == ("TG136", [f"0.{name}"])
+
+
+def test_a_nan_in_an_optimizer_spoils_the_next_update(tmp_path: Path) -> None:
+    saved, _ = saved_optimizer(tmp_path, torch.optim.AdamW)
+    saved["state"][0]["exp_avg"][0, 0] = float("nan")
+    weight = torch.nn.Parameter(torch.ones(3, 2))
+    resumed = torch.optim.AdamW([weight], lr=0.1)
+    resumed.load_state_dict(saved)
+    weight.grad = torch.ones_like(weight)
+    resumed.step()
+
+    assert weight.isnan().sum() == 1
+
+
+def test_the_values_of_an_earlier_or_a_large_optimizer_are_not_read(
+    copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copy("lora")
+    saved, path = saved_optimizer(run / "checkpoint-4", torch.optim.AdamW)
+    saved["state"][0]["exp_avg"][0, 0] = float("nan")
+    torch.save(saved, path)
+    assert causes(run) == []
+
+    torch.save(saved, run / "checkpoint-6" / "optimizer.pt")
+    assert causes(run) == [("TG136", "error")]
+    monkeypatch.setattr(_optimizer, "LARGEST_READ", path.stat().st_size - 1)
+    assert causes(run) == []
+
+
+def test_a_model_without_its_output_layer_answers_with_noise(copy: Callable[[str], Path]) -> None:
+    folder = copy("single")
+    rewritten(lambda old: {n: t for n, t in old.items() if n != HEAD})(folder)
+    first, second = (type(tiny.model()).from_pretrained(folder) for _ in range(2))
+
+    assert not torch.equal(first.lm_head.weight, second.lm_head.weight)
+
+
+def test_a_tied_model_needs_no_output_layer(copy: Callable[[str], Path]) -> None:
+    assert not (HEAD in load_file(copy("tied") / MODEL) or causes(copy("tied")))

@@ -54,13 +54,13 @@ def plant_nonfinite(content: bytes, random: Random, donor: bytes) -> bytes:
     header, data = _parts(content)
     entries = _entries(header)
     entry = entries[random.choice(_names(entries))]
-    try:
-        size = _BYTES[entry["dtype"]]
-        start, end = entry["data_offsets"]
-        at = random.randrange(start, end, size)
-        value = random.choice(_NONFINITE[entry["dtype"]]).to_bytes(size, "little")
-    except (KeyError, TypeError, ValueError):
-        raise NotApplicableError from None
+    dtype = str(entry.get("dtype"))
+    start, end = _range(entry, data)
+    if dtype not in _BYTES or start == end:
+        raise NotApplicableError
+    size = _BYTES[dtype]
+    at = random.randrange(start, end, size)
+    value = random.choice(_NONFINITE[dtype]).to_bytes(size, "little")
     return _joined(header, data[:at] + value + data[at + size :])
 
 
@@ -72,11 +72,8 @@ def zero_the_updates(content: bytes, random: Random, donor: bytes) -> bytes:
     if not factors:
         raise NotApplicableError
     for name in random.sample(factors, random.randint(1, len(factors))):
-        try:
-            start, end = entries[name]["data_offsets"]
-            data = data[:start] + bytes(end - start) + data[end:]
-        except (KeyError, TypeError, ValueError):
-            raise NotApplicableError from None
+        start, end = _range(entries[name], data)
+        data = data[:start] + bytes(end - start) + data[end:]
     return _joined(header, data)
 
 
@@ -101,10 +98,10 @@ def _set_size(entries: Any, name: str, random: Random) -> None:
 
 def _set_offset(entries: Any, name: str, random: Random) -> None:
     offsets = entries[name]["data_offsets"]
-    if random.random() < 0.5:
+    at = random.randrange(len(offsets))
+    if random.random() < 0.5 or type(offsets[at]) is not int:
         _set_one(offsets, random)
     else:
-        at = random.randrange(len(offsets))
         offsets[at] += random.choice((-8, -4, -1, 1, 4, 8))
 
 
@@ -151,6 +148,17 @@ def _entries(header: bytes) -> dict[str, Any]:
     if not isinstance(entries, dict) or not _names(entries):
         raise NotApplicableError
     return entries
+
+
+def _range(entry: dict[str, Any], data: bytes) -> tuple[int, int]:
+    """The bytes of a tensor, if an earlier change left it some."""
+    offsets = entry["data_offsets"]
+    if len(offsets) != 2 or any(type(offset) is not int for offset in offsets):
+        raise NotApplicableError
+    start, end = offsets
+    if not 0 <= start <= end <= len(data):
+        raise NotApplicableError
+    return start, end
 
 
 def _names(entries: dict[str, Any]) -> list[str]:

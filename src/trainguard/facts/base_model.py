@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,6 +38,8 @@ class BaseModelFacts:
     """The first of the config's `architectures`."""
     vocab: int | None = None
     """Rows of the input embeddings, as stored; by the config if they cannot be told."""
+    layers: int | None = None
+    """How many the config states; the files may hold more, of which the model has no use."""
     shapes: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
     """Shape by tensor name; None where the values are packed, so that it is not the module's."""
 
@@ -53,6 +56,8 @@ def without_numbers(module: str) -> str:
 def noted_base(by_word: Mapping[str, Sequence[Line]], name: str) -> dict[type, Any]:
     """The facts of the lines `base NAME shape=16x16` and `folder NAME` of an example.
 
+    Any `base` line may state `architecture=`, `vocab=` and `layers=` of the whole model.
+
     Args:
         by_word: the example's lines by their first word.
         name: of the base model, by the example's config.
@@ -61,7 +66,14 @@ def noted_base(by_word: Mapping[str, Sequence[Line]], name: str) -> dict[type, A
     facts: dict[type, Any] = {BaseReference: BaseReference(name=name, exists=exists)}
     if lines := by_word.get("base"):
         shapes = {line.words[1]: noted_shape(line.fields.get("shape", "16x16")) for line in lines}
-        facts[BaseModelFacts] = BaseModelFacts(path="base", shapes=shapes)
+        whole = ChainMap(*(dict(line.fields) for line in lines))
+        facts[BaseModelFacts] = BaseModelFacts(
+            path="base",
+            architecture=whole.get("architecture"),
+            vocab=whole.get("vocab"),
+            layers=whole.get("layers"),
+            shapes=shapes,
+        )
     return facts
 
 

@@ -50,6 +50,10 @@ class CheckpointFacts:
     """Whether `model.safetensors` holds an adapter's tensors under the names of a PeftModel."""
     optimizer_is_empty: bool | None = None
     """Whether no parameter group of `optimizer.pt` holds a parameter."""
+    optimizer_nonfinite: Mapping[str, int] | None = None
+    """NaN or infinite elements in `optimizer.pt` by tensor (`0.exp_avg`, of the first parameter),
+    without those that have none; None if the values were not read, as of all but the last
+    checkpoint."""
 
     @property
     def name(self) -> str:

@@ -22,6 +22,8 @@ class ModelFacts:
     """Of these, tensors that require a gradient."""
     elements: int
     trainable_elements: int
+    trainable_dtypes: tuple[str, ...] = ()
+    """Precisions of the trainable tensors, e.g. "float32", sorted; empty if not recorded."""
     adapters: tuple[str, ...] = ()
     """Names of the active PEFT adapters."""
     peft_type: str | None = None
@@ -82,7 +84,8 @@ def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
 def _model(values: dict[str, Any]) -> ModelFacts:
     values = {"tensors": 42, "trainable_tensors": 42, "elements": 10**6, **values}
     values.setdefault("trainable_elements", 10**6 if values["trainable_tensors"] else 0)
-    return from_dict(ModelFacts, values | _names(values, "adapters"))
+    names = _names(values, "adapters") | _names(values, "trainable_dtypes")
+    return from_dict(ModelFacts, values | names)
 
 
 def _optimizer(values: dict[str, Any]) -> OptimizerFacts:

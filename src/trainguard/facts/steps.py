@@ -125,6 +125,11 @@ def observed(steps: Sequence[StepFacts], name: str) -> list[StepFacts]:
     return [step for step in steps if getattr(step, name) is not None]
 
 
+def from_log_alone(steps: Sequence[StepFacts]) -> bool:
+    """Whether the log is all there is: nothing was seen where it happened."""
+    return all(step.loss is None and step.gradients is None for step in steps)
+
+
 def units(steps: Sequence[StepFacts]) -> str:
     """What a message counts: "steps", or "log lines" where the steps are unknown."""
     return "log lines" if any(step.step_unknown for step in steps) else "steps"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +20,8 @@ MOST_FILES = 2_000
 """Shards that are read; the largest models published have some hundred."""
 LARGEST_JSON = 64 * 1024 * 1024
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+#: How architectures of transformers call the number of their layers.
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 
 
@@ -65,6 +67,7 @@ def base_model_facts(folder: str | Path) -> BaseModelFacts | str:
         path=str(folder),
         architecture=next(iter(_strings(architectures)), None),
         vocab=_vocab(shapes, config),
+        layers=_number(config, _LAYERS),
         shapes=shapes,
     )
 
@@ -140,10 +143,15 @@ def _vocab(shapes: dict[str, tuple[int, ...] | None], config: dict[str, Any]) ->
     for name, shape in shapes.items():
         if name.endswith(_EMBEDDINGS) and shape:
             return shape[0]
+    return _number(config, ("vocab_size",))
+
+
+def _number(config: dict[str, Any], keys: Sequence[str]) -> int | None:
+    """The first of the keys that is a whole number, in the config or in that of its text model."""
     inner = config.get("text_config")
     places = (config, inner if isinstance(inner, dict) else {})
-    sizes = (place.get("vocab_size") for place in places)
-    return next((size for size in sizes if type(size) is int), None)
+    values = (place.get(key) for place in places for key in keys)
+    return next((value for value in values if type(value) is int), None)
 
 
 def _strings(value: Any) -> Iterator[str]:

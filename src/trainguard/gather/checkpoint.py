@@ -10,12 +10,12 @@ from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from trainguard.facts.adapter import TensorFacts
-from trainguard.facts.checkpoint import OPTIMIZER, CheckpointFacts
+from trainguard.facts.checkpoint import OPTIMIZER, CheckpointFacts, finished
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.failure import Failure
 from trainguard.facts.intent import Intent
 from trainguard.gather._objects import read_object, text, whole
-from trainguard.gather._optimizer import is_empty
+from trainguard.gather._optimizer import is_empty, nonfinite_state
 from trainguard.gather.adapter_files import UnreadableError, open_regular, size_of
 from trainguard.gather.checkpoint_weights import MODEL_NAME, Weights, glance, settled
 from trainguard.gather.run import MAX_STATE_BYTES, STATE_FILE
@@ -48,10 +48,22 @@ def with_checkpoints(evidence: Evidence, run: Path, intent: Intent) -> Evidence:
         _facts(folder, state, seen)
         for folder, state, seen in zip(folders, states, weights, strict=True)
     )
+    found = _with_optimizer_values(found)
     facts: dict[type, Any] = {**evidence.facts, CheckpointFacts: found, Intent: intent}
     if failures:
         facts[Failure] = tuple(failures)
     return replace(evidence, facts=facts)
+
+
+def _with_optimizer_values(found: tuple[CheckpointFacts, ...]) -> tuple[CheckpointFacts, ...]:
+    """The values of the last optimizer alone, from which the run goes on: NaN stays in it."""
+    last = finished(found)[-1:]
+    return tuple(
+        replace(one, optimizer_nonfinite=nonfinite_state(Path(one.folder, OPTIMIZER)))
+        if one in last and OPTIMIZER in one.files
+        else one
+        for one in found
+    )
 
 
 def is_checkpoint_name(name: str) -> bool:

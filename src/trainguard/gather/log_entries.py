@@ -75,7 +75,7 @@ def has_columns(names: Iterable[str]) -> bool:
 
 def number(value: Any) -> float | None:
     """A number, or a text that is one; None for anything else."""
-    if isinstance(value, str) and len(value) > _MAX_DIGITS or isinstance(value, bool):
+    if (isinstance(value, str) and len(value) > _MAX_DIGITS) or isinstance(value, bool):
         return None
     try:
         return float(value) if isinstance(value, int | float | str) else None

@@ -30,13 +30,17 @@ def event_entries(path: Path) -> Iterator[LogEntry]:
         ImportError: TensorBoard is not installed.
         ValueError: a record is longer than `MAX_RECORD`.
     """
-    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-    from tensorboard.util.tensor_util import make_ndarray
+    from tensorboard.backend.event_processing import (  # type: ignore[import-not-found,unused-ignore]
+        event_file_loader,
+    )
+    from tensorboard.util.tensor_util import (  # type: ignore[import-not-found,unused-ignore]
+        make_ndarray,
+    )
 
     with open_regular(path) as file:
         _demand_short_records(file)
     steps: dict[int, dict[str, Any]] = defaultdict(dict)
-    for event in EventFileLoader(str(path)).Load():
+    for event in event_file_loader.EventFileLoader(str(path)).Load():
         for value in event.summary.value:
             # A tensor that claims dimensions would be filled up to them, however many.
             if value.tag.lower() in _TAGS and not value.tensor.tensor_shape.dim:

@@ -26,6 +26,7 @@ def model_facts(model: Module) -> ModelFacts:
         trainable_tensors=len(trainable),
         elements=sum(p.numel() for p in parameters.values()),
         trainable_elements=sum(p.numel() for p in trainable),
+        trainable_dtypes=tuple(sorted({str(p.dtype).removeprefix("torch.") for p in trainable})),
         adapters=_active_adapters(model),
         peft_type=_peft_type(model),
         adapter_tensors=len(adapter),

@@ -29,6 +29,8 @@ def batch_facts(model: Any, batch: Mapping[str, Any], tokenizer: Any = None) -> 
     Raises:
         UndecidedError: the labels do not belong to the positions of the input.
     """
+    if not _writes_text(model):
+        raise UndecidedError("the labels of this model are not the tokens of its input")
     tokens, labels = aligned(batch)
     mask = attention(batch, tokens)
     supervised = labels != IGNORED
@@ -36,9 +38,12 @@ def batch_facts(model: Any, batch: Mapping[str, Any], tokenizer: Any = None) -> 
     following[:, -1] = IGNORED
     ends = end_tokens(model, tokenizer)
     facts: dict[str, Any] = {}
+    pad = special(model, tokenizer, "pad")
     if mask is not None:
         facts["supervised_padding"] = int((supervised & ~mask).sum())
-    if ends and (mask is not None or special(model, tokenizer, "pad") not in ends):
+    elif pad is not None and pad not in ends:
+        facts["supervised_padding"] = int((supervised & _outside(tokens != pad)).sum())
+    if ends and (mask is not None or pad not in ends):
         facts |= _ends(tokens, supervised, mask, ends)
     if ends and mask is not None:
         facts |= _answers(labels, supervised, mask, ends)
@@ -50,7 +55,7 @@ def batch_facts(model: Any, batch: Mapping[str, Any], tokenizer: Any = None) -> 
         supervised=int(supervised.sum()),
         copied=int((supervised & (labels == tokens)).sum()),
         copied_next=int((supervised & (labels == following)).sum()),
-        model_shifts=is_causal(model) and "shift_labels" not in batch,
+        model_shifts="shift_labels" not in batch,
         **facts,
     )
 
@@ -83,9 +88,10 @@ def attention(batch: Mapping[str, Any], tokens: Tensor) -> Tensor | None:
 
 
 def is_causal(model: Any) -> bool:
-    """Whether a model is one of transformers' causal language models, which shift the labels."""
+    """Whether a model is one of transformers' causal language models, by its class."""
     name = type(model).__name__
-    return "CausalLM" in name or "LMHeadModel" in name
+    # XLM and FlauBERT call their masked language models so.
+    return ("CausalLM" in name or "LMHeadModel" in name) and "WithLMHead" not in name
 
 
 def special(model: Any, tokenizer: Any, role: str) -> int | None:
@@ -105,6 +111,13 @@ def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
     stated = [getattr(source, "eos_token_id", None) for source in sources]
     lists = [entry if isinstance(entry, list) else [entry] for entry in stated]
     return tuple(sorted({one for entry in lists for one in entry if isinstance(one, int)}))
+
+
+def _writes_text(model: Any) -> bool:
+    """Whether it goes on with its input, be it after a picture; all that do shift the labels."""
+    two_parts = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    conditional = "ForConditionalGeneration" in type(model).__name__ and not two_parts
+    return is_causal(model) or conditional
 
 
 def _ends(
@@ -131,6 +144,13 @@ def _answers(
 def _double_bos(tokens: Tensor, mask: Tensor | None, bos: int) -> int:
     rows = [row if mask is None else row[mask[index]] for index, row in enumerate(tokens)]
     return sum(row[:2].tolist() == [bos, bos] for row in rows)
+
+
+def _outside(real: Tensor) -> Tensor:
+    """The places before the first and after the last real token of each row."""
+    before = real.cumsum(dim=1) == 0
+    after = real.flip(1).cumsum(dim=1).flip(1) == 0
+    return before | after
 
 
 def _among(tokens: Tensor, wanted: tuple[int, ...]) -> Tensor:

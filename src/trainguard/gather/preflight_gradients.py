@@ -57,7 +57,7 @@ class GradientProbe:
             raise UndecidedError("the loss is no mean over tokens of a causal language model")
         if not self._supervised():
             raise UndecidedError("no label of the batch is supervised")
-        return LossFacts(loss=float(self._loss), vocabulary=logits.shape[-1])
+        return LossFacts(loss=float(self._loss.detach()), vocabulary=logits.shape[-1])
 
     def gradient_facts(self) -> tuple[ReachFacts, StepFacts]:
         """What a backward pass reaches, and the first step as it would be without an update.
@@ -85,7 +85,7 @@ class GradientProbe:
         broken = [names[index] for index in (~total.isfinite()).nonzero().flatten().tolist()]
         step = StepFacts(
             step=1,
-            loss=float(self._loss),
+            loss=float(self._loss.detach()),
             supervised_tokens=self._supervised(),
             grad_norm=float(total.norm()),
             gradients=len(norms),
@@ -106,7 +106,9 @@ class GradientProbe:
         if not self._loss.requires_grad:
             return [None] * len(parameters)
         try:
-            found: Sequence[Tensor | None] = torch.autograd.grad(self._loss, parameters, allow_unused=True)
+            found: Sequence[Tensor | None] = torch.autograd.grad(
+                self._loss, parameters, allow_unused=True
+            )
         except RuntimeError:  # reentrant checkpointing refuses it
             found = [None] * len(parameters)
         if any(gradient is None for gradient in found):

@@ -59,7 +59,9 @@ def precision_facts(optimizer: Optimizer | None) -> PrecisionFacts:
     """
     import torch
 
-    if optimizer is None or type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
+    if optimizer is None:
+        raise UndecidedError("no torch optimizer was given")
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
         raise UndecidedError("only the updates of torch's Adam and AdamW have a known size")
     groups = [
         (parameter, float(group.get("initial_lr", group["lr"])))

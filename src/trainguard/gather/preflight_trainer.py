@@ -77,7 +77,8 @@ def _steps(trainer: Any) -> int | None:
     with suppress(TypeError, ValueError), preserved([trainer.model]):
         batches = len(_loader(trainer))
         updates = max(math.ceil(batches / args.gradient_accumulation_steps), 1)
-        return int(math.ceil(args.num_train_epochs * updates))
+        steps: int = math.ceil(args.num_train_epochs * updates)
+        return steps
     return None
 
 

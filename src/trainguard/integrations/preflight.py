@@ -46,7 +46,7 @@ def preflight(
         tokenizer: states the special tokens; by default the model's config does.
         scheduler: a `LambdaLR`, such as the schedules of transformers.
         steps: optimizer steps of the whole run.
-        probes: "cheap" costs about one training step. "all" adds "rows" (do the rows of a batch
+        probes: "cheap" costs one to two training steps. "all" adds "rows" (do the rows of a batch
             influence each other in training mode) and "accumulation" (of a Trainer: does its loss
             answer to `num_items_in_batch`). Or names: "batch", "gradients", "causal", "padding",
             "packing", "rows", "precision", "plan", "accumulation".

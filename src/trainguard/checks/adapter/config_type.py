@@ -32,6 +32,13 @@ config peft_type=IA3
 config task_type=causal_lm   # TG114
 ```
 
+A pattern names layers itself, and the loader takes no second choice of them:
+
+```adapter
+config peft_type=LORA r=8 target_modules=".*q_proj"
+config layers_to_transform='[0, 1]'   # TG114
+```
+
 ## Instead
 Write the value as the config's class would: numbers and flags without quotes, an empty object
 for an empty pattern, the task in capitals.
@@ -42,6 +49,10 @@ config peft_type=LORA r=8 lora_alpha=16.5 use_rslora=false use_dora=none rank_pa
 
 ```adapter
 config peft_type=LORA r=8 lora_alpha=16 target_modules=none task_type=none bias=lora_only
+```
+
+```adapter
+config peft_type=LORA r=8 target_modules='["q_proj"]' layers_to_transform='[0, 1]'
 ```
 
 ```adapter
@@ -73,6 +84,24 @@ _TASKS = (
     "FEATURE_EXTRACTION",
 )
 _BIASES = ("none", "all", "lora_only")
+#: Types whose `target_modules`, given as a pattern, excludes `layers_to_transform`.
+_PATTERN_OR_LAYERS = frozenset(
+    (
+        "ADALORA",
+        "C3A",
+        "DEFT",
+        "DELORA",
+        "FOURIERFT",
+        "HIRA",
+        "HRA",
+        "LORA",
+        "MISS",
+        "PSOFT",
+        "SHADOW",
+        "UNILORA",
+        "WAVEFT",
+    )
+)
 _NO = frozenset({"false", "no", "off", "0", "none", "null"})
 _STOPS = "so the loader stops with an error that does not name the field"
 
@@ -158,6 +187,7 @@ _LORA: dict[str, _Rule] = {
     "trainable_token_indices": _Rule("a list of numbers, an object or null", _is_tokens),
     "bias": _Rule(f"one of {', '.join(_BIASES)}", lambda value: value in _BIASES),
 }
+_NO_LAYERS = _Rule("null beside a target_modules that is a pattern", lambda value: value is None)
 _TASK = _Rule(f"null or one of {', '.join(_TASKS)}", lambda v: v is None or v in _TASKS)
 
 
@@ -165,7 +195,7 @@ _TASK = _Rule(f"null or one of {', '.join(_TASKS)}", lambda v: v is None or v in
     "TG114",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG102", "TG103", "TG104", "TG110", "TG111", "TG117"),
+    explains=("TG102", "TG103", "TG104", "TG110", "TG111", "TG117", "TG157"),
 )
 def config_type(config: AdapterConfig) -> Iterator[Finding]:
     """Fire for each field whose type breaks the loading or changes what is loaded."""
@@ -175,10 +205,20 @@ def config_type(config: AdapterConfig) -> Iterator[Finding]:
             yield _finding(config, key, rule)
     if config.peft_type == "LORA" and _targets_nothing(config):
         yield _finding(config, "target_modules", _Rule("a list with names in it", bool))
+    if _chooses_layers_twice(config):
+        yield _finding(config, "layers_to_transform", _NO_LAYERS)
 
 
 def _targets_nothing(config: AdapterConfig) -> bool:
     return config.values.get("target_modules") in ([], {}) and not config.flag("target_parameters")
+
+
+def _chooses_layers_twice(config: AdapterConfig) -> bool:
+    return (
+        config.peft_type in _PATTERN_OR_LAYERS
+        and config.text("target_modules") is not None
+        and not _NO_LAYERS.allows(config.values.get("layers_to_transform"))
+    )
 
 
 def _finding(config: AdapterConfig, key: str, rule: _Rule) -> Finding:

@@ -26,6 +26,15 @@ tensor base_model.model.model.layers.0.q_proj.lora_A.weight shape=8x16   # TG151
 tensor base_model.model.model.layers.0.q_proj.lora_B.weight shape=16x8
 ```
 
+An adapter of a model that sees pictures, on the text model that it was made of:
+
+```adapter
+config peft_type=LORA r=8
+base model.layers.0.q_proj.weight architecture=LlamaForCausalLM
+tensor base_model.model.model.language_model.layers.0.q_proj.lora_A.weight shape=8x16   # TG151
+tensor base_model.model.model.language_model.layers.0.q_proj.lora_B.weight shape=16x8
+```
+
 ## Instead
 Load the adapter on the base model that it was trained on.
 
@@ -54,6 +63,16 @@ config peft_type=LORA r=8 layer_replication='[[0, 1], [0, 1]]'
 base model.layers.0.q_proj.weight shape=16x16
 tensor base_model.model.model.layers.1.q_proj.lora_A.weight shape=8x16
 tensor base_model.model.model.layers.1.q_proj.lora_B.weight shape=16x8
+```
+
+The files of some models that see pictures leave the segment out, which only their class adds:
+
+```adapter
+config peft_type=LORA r=8
+base model.layers.0.q_proj.weight architecture=Qwen2VLForConditionalGeneration
+base visual.blocks.0.attn.qkv.weight
+tensor base_model.model.model.language_model.layers.0.q_proj.lora_A.weight shape=8x16
+tensor base_model.model.model.language_model.layers.0.q_proj.lora_B.weight shape=16x8
 ```
 
 ## Source
@@ -88,15 +107,27 @@ def module_not_in_base(
     surplus = [module for module in missing if index.has_other_layer(module)]
     if surplus:
         yield _finding(surplus, len(modules), tensors, base)
-    elif len(missing) == len(modules) and _is_foreign(missing, index):
+    elif (len(missing) == len(modules) and _is_foreign(missing, index)) or _is_inner(modules, base):
         # The files of a few models pack several modules under another name.
-        finding = _finding(missing, len(modules), tensors, base)
+        finding = _finding(modules, len(modules), tensors, base)
         yield replace(finding, severity=Severity.WARNING, precision=Precision.MEDIUM)
 
 
 def _is_foreign(modules: Sequence[str], index: BaseIndex) -> bool:
     """Whether nothing in the base model is called like any of these; a tied head never is."""
     return any(map(has_number, modules)) and not any(map(index.has_name, modules))
+
+
+def _is_inner(modules: Sequence[str], base: BaseModelFacts) -> bool:
+    """Whether all are modules of a model's language model, and the base is such a one by itself."""
+    is_text_model = (base.architecture or "").endswith("ForCausalLM")
+    if not modules or not is_text_model or any(map(_in_language_model, base.modules())):
+        return False
+    return all(map(_in_language_model, modules))
+
+
+def _in_language_model(module: str) -> bool:
+    return "language_model" in module.split(".")
 
 
 def _finding(

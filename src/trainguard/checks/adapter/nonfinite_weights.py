@@ -42,7 +42,7 @@ from trainguard.findings import Finding, Precision, Severity
 from trainguard.registry import check
 
 
-@check("TG106", severity=Severity.ERROR, precision=Precision.EXACT)
+@check("TG106", severity=Severity.ERROR, precision=Precision.EXACT, explains=("TG136",))
 def nonfinite_weights(tensors: AdapterTensors) -> Iterator[Finding]:
     """Fire once, at the first tensor with such an element."""
     broken = [(tensor, tensor.nonfinite) for tensor in tensors.tensors if tensor.nonfinite]

@@ -46,24 +46,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from trainguard.checks.adapter._tokens import FIELDS, index_lists
 from trainguard.facts.adapter import AdapterConfig
 from trainguard.findings import Finding, Precision, Severity
 from trainguard.registry import check
-
-_FIELDS = {"LORA": "trainable_token_indices", "TRAINABLE_TOKENS": "token_indices"}
 
 
 @check("TG153", severity=Severity.WARNING, precision=Precision.EXACT)
 def repeated_token_index(config: AdapterConfig) -> Iterator[Finding]:
     """Fire once for the first list that has an index twice."""
-    field = _FIELDS.get(config.peft_type, "")
-    stated = config.values.get(field)
-    lists = stated.values() if isinstance(stated, dict) else (stated,)
-    for indices in lists:
-        numbers = [one for one in indices if type(one) is int] if isinstance(indices, list) else []
-        index, count = next(iter(Counter(numbers).most_common(1)), (0, 0))
+    for indices in index_lists(config).values():
+        index, count = next(iter(Counter(indices).most_common(1)), (0, 0))
         if count > 1:
-            yield _finding(config, field, index, count, len(numbers))
+            yield _finding(config, FIELDS[config.peft_type], index, count, len(indices))
             return
 
 

@@ -67,7 +67,7 @@ _OUTER = {"lora_A": 1, "lora_B": 0, "lora_embedding_A": 1, "lora_embedding_B": 0
 _Shape = tuple[int, ...]
 
 
-@check("TG152", severity=Severity.ERROR, precision=Precision.HIGH, explains=("TG103",))
+@check("TG152", severity=Severity.ERROR, precision=Precision.HIGH, explains=("TG103", "TG158"))
 def shape_differs_from_base(
     config: AdapterConfig, tensors: AdapterTensors, base: BaseModelFacts
 ) -> Iterator[Finding | NotChecked]:

@@ -51,11 +51,11 @@ PEFT 0.21.2: `PeftConfigMixin.from_peft_type`, and the fields of all its configs
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from trainguard.checks.adapter._known_fields import COMMON, FIELDS, VERSION
+from trainguard.checks.adapter._versions import is_newer
 from trainguard.facts.adapter import AdapterConfig, brief, shown
 from trainguard.findings import Finding, Precision, Severity
 from trainguard.registry import check
@@ -70,7 +70,6 @@ _ALIKE = 0.8
 """Similarity, from 0 to 1, from which one name is taken for a slip of the other."""
 _MOST = 20
 """Fields that are told one by one; a file with more of them is no config of PEFT's."""
-_NUMBERS = re.compile(r"\d+(?:\.\d+)*")
 
 
 @check("TG115", severity=Severity.WARNING, precision=Precision.HIGH, explains=("TG111",))
@@ -83,21 +82,10 @@ def unknown_config_field(config: AdapterConfig) -> Iterator[Finding]:
         return
     fields = {**COMMON, **FIELDS[config.peft_type]}
     removed = _REMOVED.get(config.peft_type, frozenset())
-    newer = _is_newer(config.text("peft_version") or "")
+    newer = is_newer(config.text("peft_version") or "")
     unknown = (key for key in config.values if key not in fields and key not in removed)
     for key in islice(unknown, _MOST):
         yield _newer(config, key) if newer else _unknown(config, key, fields)
-
-
-def _is_newer(version: str) -> bool:
-    """Whether a version, be it `0.22.0.dev0@hash`, is above the table's."""
-    return _release(version) > _release(VERSION)
-
-
-def _release(version: str) -> tuple[int, ...]:
-    found = _NUMBERS.match(version)
-    # Python refuses to read numbers of thousands of digits.
-    return tuple(int(number[:9]) for number in found[0].split(".")) if found else ()
 
 
 def _unknown(config: AdapterConfig, key: str, fields: Mapping[str, object]) -> Finding:

@@ -57,7 +57,7 @@ from trainguard.registry import check
     "TG101",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG102", "TG107", "TG110"),
+    explains=("TG102", "TG107", "TG110", "TG122"),
 )
 def unreadable_file(files: AdapterFiles) -> Iterator[Finding]:
     """Fire for each file that cannot be read as what it should be."""

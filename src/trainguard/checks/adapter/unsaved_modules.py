@@ -60,14 +60,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from trainguard.checks.adapter._tokens import FIELDS, TOKEN_PART
 from trainguard.facts.adapter import AdapterConfig, AdapterTensors, brief, shown
 from trainguard.facts.base_model import BaseModelFacts
 from trainguard.findings import Finding, Precision, Severity
 from trainguard.registry import check
 
 _HEADS = frozenset({"classifier", "score"})
-_TOKENS = "trainable_token_indices"
-_TOKEN_PART = "trainable_tokens_delta"
+_TOKENS = FIELDS["LORA"]
 
 
 @check("TG117", severity=Severity.ERROR, precision=Precision.EXACT)
@@ -82,7 +82,7 @@ def unsaved_modules(
         lost = [name for name in lost if _names_any(name, base.modules())]
     if lost:
         yield _modules(config, lost, sure=base is not None)
-    if any(tensor.part == _TOKEN_PART for tensor in tensors.tensors):
+    if any(tensor.part == TOKEN_PART for tensor in tensors.tensors):
         return
     if _lists_tokens(config.values.get(_TOKENS)):
         yield _tokens(config)
@@ -124,9 +124,9 @@ def _modules(config: AdapterConfig, lost: list[str], *, sure: bool) -> Finding:
 def _tokens(config: AdapterConfig) -> Finding:
     value = config.values.get(_TOKENS)
     return Finding(
-        f"{_TOKENS} is {shown(value)} and the file holds no {_TOKEN_PART}, so the loader stops "
+        f"{_TOKENS} is {shown(value)} and the file holds no {TOKEN_PART}, so the loader stops "
         "with a KeyError",
         fix=f"save the adapter again from the trained model, or set {_TOKENS} to null",
         location=config.location(_TOKENS),
-        evidence={"modules": [_TOKEN_PART], "count": 1},
+        evidence={"modules": [TOKEN_PART], "count": 1},
     )

@@ -39,6 +39,22 @@ tensor base_model.model.layers.0.q_proj.lora_A.default.weight shape=8x16   # TG1
 tensor base_model.model.layers.0.q_proj.lora_B.default.weight shape=16x8
 ```
 
+X-LoRA writes its experts into folders of their own, together with the whole base model and under
+a prefix that no loader knows; it reads them again from the paths in its own config:
+
+```adapter
+config peft_type=LORA r=8 target_modules='["q_proj"]'
+tensor base_model.lora_model.model.layers.0.q_proj.lora_A.weight shape=8x16   # TG104
+tensor base_model.lora_model.model.layers.0.q_proj.lora_B.weight shape=16x8
+```
+
+OFT has another layout since PEFT 0.16, and the old name is not looked for:
+
+```adapter
+config peft_type=OFT target_modules='["q_proj"]'
+tensor base_model.model.layers.0.q_proj.oft_r shape=4x28   # TG104
+```
+
 ## Instead
 Save with `model.save_pretrained(folder)` on the PeftModel itself (of a compiled model,
 `model._orig_mod`; of a wrapped one, `accelerator.unwrap_model(model)`), and leave
@@ -105,11 +121,21 @@ class _Reason:
     severity: Severity = Severity.ERROR
 
 
+_EXPERT_PREFIX = "base_model.lora_model.model."
 _SAVE = "save again with save_pretrained on the unwrapped PeftModel"
 _NO_PREFIX = _Reason(f"lack the prefix {PREFIX}", f"put {PREFIX} before each name, or {_SAVE}")
+_EXPERT = _Reason(
+    f"carry the prefix {_EXPERT_PREFIX} of an X-LoRA, which loads its experts from elsewhere",
+    f"load the adapter that the expert was made of, or put {PREFIX} in place of {_EXPERT_PREFIX}",
+    Severity.WARNING,
+)
 _DOUBLED = _Reason(f"have the prefix {PREFIX} twice", _SAVE)
 _WRAPPED = _Reason(f"carry the name of a wrapper ({', '.join(WRAPPERS)})", _SAVE)
 _MISSPELLED = _Reason("have a name that is not PEFT's (lora_A, lora_B)", _SAVE)
+_OLD = _Reason(
+    "have the name that PEFT gave them before 0.16 (oft_r)",
+    "load the adapter with PEFT 0.15.2, or train it again",
+)
 _INFIX = _Reason("carry the name of an adapter", f"take it out of the names, or {_SAVE}")
 _DEFAULT_INFIX = _Reason(
     "carry the adapter name default, which only a PeftModel that loads them under it accepts",
@@ -130,7 +156,7 @@ _FLAGS = {
     "TG104",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG102", "TG110"),
+    explains=("TG102", "TG103", "TG110"),
 )
 def untargeted_tensors(
     config: AdapterConfig, tensors: AdapterTensors
@@ -162,6 +188,8 @@ def _reason(config: AdapterConfig, tensor: TensorFacts) -> _Reason | None:
 
 
 def _misspelling(tensor: TensorFacts) -> _Reason | None:
+    if tensor.name.startswith(_EXPERT_PREFIX):
+        return _EXPERT
     if not tensor.name.startswith(PREFIX):
         return _NO_PREFIX
     if tensor.name.startswith((f"{PREFIX}{PREFIX}", f"{PREFIX}base_model.")):
@@ -170,6 +198,8 @@ def _misspelling(tensor: TensorFacts) -> _Reason | None:
         return _WRAPPED
     if tensor.part in ("lora_a", "lora_b", "lora_down", "lora_up"):
         return _MISSPELLED
+    if tensor.part == "oft_r":
+        return _OLD
     if tensor.infix and tensor.part in _OWN_PARTS:
         return _DEFAULT_INFIX if tensor.infix == "default" else _INFIX
     return None

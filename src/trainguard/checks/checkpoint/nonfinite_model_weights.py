@@ -42,7 +42,7 @@ from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
 
-@check("TG144", severity=Severity.ERROR, precision=Precision.EXACT, explains=("TG130",))
+@check("TG144", severity=Severity.ERROR, precision=Precision.EXACT, explains=("TG130", "TG136"))
 def nonfinite_model_weights(model: FullModelFacts) -> Iterator[Finding | NotChecked]:
     """Fire once, at the first tensor with such an element."""
     if model.values_skipped:

@@ -6,13 +6,22 @@ infinity zeroes the others. With the update the weights are lost, and from the n
 loss is NaN too. Only before clipping can the parameter be named where it began.
 
 A step that a gradient scaler skipped is no fault: finding an infinity and skipping is how
-float16 scaling works.
+float16 scaling works. A log does not tell of the skip, but of what follows it: a later gradient
+norm that is finite shows that the weights were spared.
 
 ## Example
 ```steps
 step=3 loss=2.1 grad_norm=1.3
 step=4 loss=2.0 grad_norm=inf nonfinite_gradients='["layers.1.mlp.down_proj.weight"]'   # TG401
 step=5 loss=nan grad_norm=nan
+```
+
+Only the log is left, and the loss shows that the weights are lost:
+
+```steps
+step=1 logged_loss=2.1 grad_norm=1.3
+step=2 logged_loss=2.0 grad_norm=inf   # TG401
+step=3 logged_loss=0.0 grad_norm=nan
 ```
 
 ## Instead
@@ -24,6 +33,13 @@ step=4 loss=2.0 grad_norm=250.0
 step=5 loss=2.0 grad_norm=inf stepped=false
 ```
 
+The log of a scaler that looks for its scale:
+
+```steps
+steps=1-2 logged_loss=2.1 grad_norm=inf lr=0.0
+step=3 logged_loss=2.1 grad_norm=1.3 lr=0.0001
+```
+
 ## Source
 Clipping measured with torch 2.13: NaN in 1 of 21 tensors before, in 21 of 21 after.
 """
@@ -31,9 +47,10 @@ Clipping measured with torch 2.13: NaN in 1 of 21 tensors before, in 21 of 21 af
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from math import isfinite
 
-from trainguard.facts.steps import StepFacts, observed, place
+from trainguard.facts.steps import StepFacts, from_log_alone, observed, place
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
@@ -51,6 +68,11 @@ def nonfinite_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChe
         yield NotChecked("no gradient norm was observed")
         return
     bad = [step for step in measured if _is_bad(step)]
+    if bad and from_log_alone(steps):
+        bad = _since_last_finite(measured)
+        if bad and not any(_is_lost(step) for step in bad):
+            yield NotChecked("needs the live step; a log alone cannot tell whether it was skipped")
+            return
     if not bad:
         return
     first = bad[0]
@@ -70,6 +92,18 @@ def nonfinite_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChe
 
 def _is_bad(step: StepFacts) -> bool:
     return step.grad_norm is not None and not isfinite(step.grad_norm) and step.stepped is not False
+
+
+def _since_last_finite(measured: Sequence[StepFacts]) -> list[StepFacts]:
+    """The bad steps at the end of a run; weights that hold a NaN never give a finite norm again."""
+    return list(takewhile(_is_bad, reversed(measured)))[::-1]
+
+
+def _is_lost(step: StepFacts) -> bool:
+    """Whether the logged loss is that of NaN weights, as it is or as the filter replaces it."""
+    return step.logged_loss is not None and (
+        step.logged_loss == 0.0 or not isfinite(step.logged_loss)
+    )
 
 
 def _culprit(step: StepFacts) -> str:

@@ -3,7 +3,7 @@
 ## Why is this bad?
 Batches differ, so their losses do: a loss that repeats to the last bit does not come from the
 data. It was replaced by a constant, computed from a detached value, or stands for a NaN that the
-log hides.
+log hides; exactly 0.0 without a gradient, it comes from labels that are all ignored.
 
 A model that learns nothing still has a loss that varies with the batches; this check does not
 look for a plateau.
@@ -37,6 +37,12 @@ Older logs round to four decimals, so small losses repeat by themselves:
 steps=1-20 logged_loss=0.0001 grad_norm=0.4
 ```
 
+DPO starts at ln 2, and the rounded loss stays there through a warm-up:
+
+```steps
+steps=1-20 logged_loss=0.6931 grad_norm=0.4
+```
+
 ## Source
 Ten logged losses in a row: rounded to four decimals, a loss above 0.01 repeats ten times by
 chance in no healthy run of the 49-run comparison. GRPO measured with trl 1.16.
@@ -54,9 +60,10 @@ from trainguard.registry import check
 
 STEPS = 10
 ROUNDING_FLOOR = 0.01
+ROUNDED_LN_2 = 0.6931
 
 
-@check("TG503", severity=Severity.ERROR, precision=Precision.HIGH)
+@check("TG503", severity=Severity.ERROR, precision=Precision.HIGH, explains=("TG402",))
 def constant_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire at the first of ten or more consecutive steps with one and the same loss."""
     key = "loss" if any(step.loss is not None for step in steps) else "logged_loss"
@@ -70,8 +77,8 @@ def constant_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
             yield Finding(
                 f"{run[0].name}: the loss is exactly {value:.6g} for {len(run)} {units(run)}, so "
                 "it does not come from the batches",
-                fix="look for a compute_loss that returns a constant or a detached value, and for "
-                "a NaN that the log replaced",
+                fix="look for labels that are all ignored, a compute_loss that returns a constant "
+                "or a detached value, and a NaN that the log replaced",
                 location=place(steps, run[0], key),
                 evidence={"value": value, "steps": len(run)},
             )
@@ -81,7 +88,7 @@ def constant_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
 def _is_suspicious(value: float, run: Sequence[StepFacts]) -> bool:
     if not isfinite(value):
         return False
-    if value != 0.0:
+    if value not in (0.0, ROUNDED_LN_2):
         return abs(value) > ROUNDING_FLOOR
     return all(_teaches_nothing(step) for step in run)
 

@@ -77,7 +77,9 @@ def hidden_nan_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked
     hidden = list(_hidden(steps))
     if not hidden:
         if not any(step.loss is not None for step in steps):
-            yield NotChecked("needs the live loss; a log alone cannot tell, its filter replaces a NaN")
+            yield NotChecked(
+                "needs the live loss; a log alone cannot tell, its filter replaces a NaN"
+            )
         elif not any(step.logged_loss is not None for step in steps):
             yield NotChecked("nothing was logged yet that could be compared with the loss")
         return

@@ -1,0 +1,145 @@
+"""The updates are far too small or far too large for the weights.
+
+## Why is this bad?
+An update of a hundred-millionth of the weights teaches nothing in any affordable run: a learning
+rate with a wrong exponent, or plain SGD with a learning rate made for Adam. An update of a
+twentieth of the weights or more destroys a trained model in one step, if the loss says so.
+
+Small updates in a warm-up or at the end of a schedule are meant; large ones relative to new,
+nearly zero weights (a fresh LoRA factor, soft prompts) are harmless while the loss bears them.
+
+## Example
+```steps
+steps=1-9 loss=2.3 lr=1e-11 update_ratio=2e-12   # TG406
+```
+
+```steps
+step=1 loss=1.1 lr=0.5 update_ratio=1.3   # TG406
+steps=2-20 loss=19.5 lr=0.5 update_ratio=0.3
+```
+
+## Instead
+Choose a learning rate by which one step changes about a thousandth of the weights' size: 1e-5 for
+a whole pretrained model and 2e-4 for LoRA with Adam are usual.
+
+A warm-up begins at nothing:
+
+```steps
+steps=1-9 loss=2.3 lr=1e-12 update_ratio=2e-13
+step=10 loss=2.3 lr=1e-5 update_ratio=2e-6
+```
+
+A small rate for a large model, as in reinforcement learning:
+
+```steps
+steps=1-30 loss=0.5 lr=1e-7 update_ratio=2e-7
+```
+
+Soft prompts or fresh LoRA factors are moved by more than their size, and the loss falls:
+
+```steps
+step=1 loss=4.1 lr=0.3 update_ratio=4.9
+steps=2-30 loss=3.9 lr=0.3 update_ratio=0.4
+```
+
+## Source
+Small: the median of five or more updates, at half the highest learning rate or more and after it
+was reached, below 1e-8 (SageMaker Debugger's default): ten thousand of them change the weights by
+at most 1e-4. Full fine-tuning at 1e-7 with Adam measured: 1e-8 to 2e-7. Large: an update of 0.05,
+after which every loss, at least sixteen, is above twice all that were before it and above 1 nat. A
+tiny trained model at 20 to 600 times a good learning rate measured: 0.06 to 30.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from trainguard.checks._trend import (
+    LEAST_LOSS,
+    at_peak_rate,
+    finite_until_bad,
+    loss_key,
+    median,
+)
+from trainguard.facts.steps import StepFacts, observed, place, shown
+from trainguard.findings import Finding, NotChecked, Precision, Severity
+from trainguard.registry import check
+
+STEPS = 5
+SMALL = 1e-8
+LARGE = 0.05
+FACTOR = 2.0
+AFTER = 16
+
+
+@check(
+    "TG406",
+    severity=Severity.ERROR,
+    precision=Precision.HIGH,
+    explains=(
+        "TG105",
+        "TG130",
+        "TG401",
+        "TG403",
+        "TG407",
+        "TG408",
+        "TG501",
+        "TG502",
+        "TG507",
+        "TG508",
+    ),
+)
+def vanishing_or_exploding_step(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
+    """Fire on updates too small to add up, or on one so large that the loss did not recover."""
+    if not observed(steps, "update_ratio"):
+        yield NotChecked("the size of the updates was not observed")
+        return
+    measured = observed(at_peak_rate(steps), "update_ratio")
+    ratios = [step.update_ratio or 0.0 for step in measured]
+    if len(measured) >= STEPS and 0.0 < median(ratios) < SMALL:
+        yield _too_small(steps, measured[0], median(ratios))
+    for step, before, since in _wrecking(steps):
+        yield _too_large(steps, step, before, since)
+        return
+
+
+def _too_small(steps: Sequence[StepFacts], first: StepFacts, ratio: float) -> Finding:
+    return Finding(
+        f"{first.name}: an update changes the weights by {ratio:.1g} of their size at the "
+        f"highest learning rate of the run ({_rate(first)}), so no affordable run learns",
+        fix="raise the learning rate until an update is about 1e-5 to 1e-2 of the weights, or "
+        "use Adam instead of plain SGD",
+        location=place(steps, first, "update_ratio"),
+        evidence={"update_ratio": ratio},
+    )
+
+
+def _too_large(steps: Sequence[StepFacts], step: StepFacts, before: float, since: float) -> Finding:
+    return Finding(
+        f"{step.name}: the update is {step.update_ratio:.2g} times the size of the weights at "
+        f"a learning rate of {_rate(step)}, and the loss, at most {shown(before)} until then, is "
+        f"at least {shown(since)} ever since, so what the model knew is lost",
+        fix="lower the learning rate by a factor of ten or more, and warm up",
+        location=place(steps, step, "update_ratio"),
+        evidence={"update_ratio": step.update_ratio, "before": before, "lowest_since": since},
+    )
+
+
+def _wrecking(steps: Sequence[StepFacts]) -> Iterator[tuple[StepFacts, float, float]]:
+    """Large updates, with the highest loss until then and the lowest loss ever since."""
+    key = loss_key(steps)
+    seen = finite_until_bad(steps, key)
+    losses = [getattr(step, key) for step in seen]
+    lowest_from = losses[:]
+    for index in range(len(losses) - 2, -1, -1):
+        lowest_from[index] = min(losses[index], lowest_from[index + 1])
+    before = float("-inf")
+    for step, loss, lowest in zip(seen, losses, lowest_from[1 : -AFTER + 1], strict=False):
+        before = max(before, loss)
+        is_large = step.update_ratio is not None and step.update_ratio >= LARGE
+        if is_large and before > 0.0 and lowest > max(FACTOR * before, LEAST_LOSS):
+            yield step, before, lowest
+
+
+def _rate(step: StepFacts) -> str:
+    return f"{max(step.learning_rates or (0.0,)):.3g}"
