@@ -52,7 +52,7 @@ def _when(finding: Finding) -> tuple[float, int]:
     family = finding.code[:3]
     if family == _SAVED:
         return (float("inf"), 0)
-    return (finding.location.step or 0, _MOMENT.get(family, 0))
+    return (finding.moment, _MOMENT.get(family, 0))
 
 
 def _closure(start: int, causes: Sequence[set[int]]) -> set[int]:

@@ -111,6 +111,12 @@ class Finding:
     explained_by: tuple[str, ...] = field(default=(), kw_only=True)
     """Codes of the causes found in the same scope that produce this symptom."""
 
+    @property
+    def moment(self) -> int:
+        """When in a run it was: the step, or the line of a log without steps; 0 if at no time."""
+        is_of_a_run = not self.code.startswith("TG1")
+        return self.location.step or (is_of_a_run and self.location.line) or 0
+
     def to_dict(self) -> dict[str, Any]:
         """The finding as JSON values."""
         return {
@@ -228,5 +234,4 @@ def leading_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 def _order(finding: Finding) -> tuple[bool, int, int, str, str]:
     explained = bool(finding.explained_by)
-    step = finding.location.step or 0
-    return (explained, finding.severity.rank, step, finding.code, finding.subject)
+    return (explained, finding.severity.rank, finding.moment, finding.code, finding.subject)

@@ -219,7 +219,7 @@ def test_a_laundered_loss_is_proven_by_a_constant_ratio(losses: list[float], sca
     (proven,) = findings(laundered_loss([*healthy, bad]))
     assert (proven.severity, proven.precision) == (Severity.ERROR, Precision.EXACT)
     (likely,) = findings(laundered_loss([*healthy, bad, unrelated]))
-    assert (likely.severity, likely.precision) == (Severity.WARNING, Precision.HIGH)
+    assert (likely.severity, likely.precision) == (Severity.ERROR, Precision.HIGH)
 
 
 # Gradients and updates

@@ -365,7 +365,6 @@ def test_an_event_file_without_tensorboard_says_what_to_install(
 
 
 def test_an_event_file_is_read_and_nothing_in_it_is_executed(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(tmp_path)) as writer:
@@ -397,7 +396,6 @@ def test_an_event_file_is_read_and_nothing_in_it_is_executed(tmp_path: Path) -> 
     [b"", b"\0" * 40, b"x" * 100, struct.pack("<QI", 8, 0) + b"x" * 12, struct.pack("<Q", 2**62)],
 )
 def test_a_broken_event_file_raises_nothing(tmp_path: Path, content: bytes) -> None:
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
 
     for evidence in log_evidence(event_file(tmp_path, content)):
         assert StepFacts not in evidence.facts

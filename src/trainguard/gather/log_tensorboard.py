@@ -30,12 +30,8 @@ def event_entries(path: Path) -> Iterator[LogEntry]:
         ImportError: TensorBoard is not installed.
         ValueError: a record is longer than `MAX_RECORD`.
     """
-    from tensorboard.backend.event_processing import (  # type: ignore[import-not-found,unused-ignore]
-        event_file_loader,
-    )
-    from tensorboard.util.tensor_util import (  # type: ignore[import-not-found,unused-ignore]
-        make_ndarray,
-    )
+    from tensorboard.backend.event_processing import event_file_loader
+    from tensorboard.util.tensor_util import make_ndarray
 
     with open_regular(path) as file:
         _demand_short_records(file)

@@ -92,7 +92,7 @@ def _line(finding: Finding) -> str:
 
 def _summary(report: Report, *, verbose: bool) -> Iterator[str]:
     if not report.subjects:
-        yield "Nothing was recognised to check: no adapter, checkpoint, model or training run."
+        yield "Nothing was recognised to check: no adapter, checkpoint, model, training run or log."
         return
     kinds = Counter(subject.kind for subject in report.subjects)
     looked_at = ", ".join(_plural(number, kind) for kind, number in kinds.items())

@@ -46,7 +46,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from trainguard.checks._trend import WINDOW, finite_until_bad, lasting_rise
-from trainguard.facts.steps import StepFacts, place, shown
+from trainguard.facts.steps import StepFacts, place, shown, units
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
@@ -58,7 +58,7 @@ LEAST = 10.0
     "TG408",
     severity=Severity.WARNING,
     precision=Precision.MEDIUM,
-    explains=("TG401", "TG501", "TG502", "TG507", "TG508"),
+    explains=("TG507", "TG508"),
 )
 def exploding_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire if the last gradient norms are all far above those that the run once had."""
@@ -75,7 +75,7 @@ def exploding_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChe
     since = norms[rise.onset :]
     yield Finding(
         f"{seen[rise.onset].name}: the gradient norm, once at most {shown(rise.level)}, "
-        f"is at least {shown(min(since))} in all of the {len(since)} steps since, so clipping "
+        f"is at least {shown(min(since))} in all of the {len(since)} {units(steps)} since, so clipping "
         "is all that holds the weights",
         fix="lower the learning rate, warm up, and go back to a checkpoint before this step",
         location=place(steps, seen[rise.onset], "grad_norm"),

@@ -50,6 +50,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from trainguard.checks._trend import at_peak_rate
+from trainguard.checks.gradients.weights_unchanged import weights_unchanged
 from trainguard.facts.model import ModelFacts
 from trainguard.facts.steps import StepFacts, observed, place
 from trainguard.findings import Finding, NotChecked, Precision, Severity
@@ -66,7 +67,6 @@ _SHORT = frozenset({"bfloat16", "float16"})
     "TG407",
     severity=Severity.WARNING,
     precision=Precision.MEDIUM,
-    explains=("TG105", "TG130", "TG403"),
 )
 def lost_to_rounding(
     steps: Sequence[StepFacts], model: ModelFacts | None
@@ -76,6 +76,8 @@ def lost_to_rounding(
         yield NotChecked("the weights were not compared before and after a step")
         return
     if model is not None and model.trainable_dtypes and not _SHORT & {*model.trainable_dtypes}:
+        return
+    if any(isinstance(verdict, Finding) for verdict in weights_unchanged(steps)):
         return
     effective = [step for step in at_peak_rate(steps) if step.sampled and step.moved is not None]
     sampled = sum(step.sampled or 0 for step in effective)

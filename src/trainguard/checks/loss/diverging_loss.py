@@ -72,7 +72,7 @@ from trainguard.checks._trend import (
     median,
     start_of_end_above,
 )
-from trainguard.facts.steps import StepFacts, place, shown
+from trainguard.facts.steps import StepFacts, place, shown, units
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
@@ -84,7 +84,7 @@ OPENING, OPENING_FACTOR = 3, 2.0
     "TG507",
     severity=Severity.WARNING,
     precision=Precision.MEDIUM,
-    explains=("TG401", "TG408", "TG501", "TG502"),
+    explains=("TG408",),
 )
 def diverging_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire if the last losses are all far above a level that the run once held."""
@@ -104,7 +104,7 @@ def diverging_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]
     since = losses[rise.onset :]
     yield Finding(
         f"{seen[rise.onset].name}: the loss, once at most {shown(rise.level)}, is at least "
-        f"{shown(min(since))} in all of the {len(since)} steps since, so what was learned is lost",
+        f"{shown(min(since))} in all of the {len(since)} {units(steps)} since, so what was learned is lost",
         fix="go back to a checkpoint before this step, lower the learning rate, warm up and clip "
         "the gradients; shuffle the data if a harder part begins here",
         location=place(steps, seen[rise.onset], key),

@@ -55,7 +55,7 @@ AFTER = 16
     "TG508",
     severity=Severity.WARNING,
     precision=Precision.HIGH,
-    explains=("TG401", "TG408", "TG501", "TG502", "TG507"),
+    explains=("TG408", "TG507"),
 )
 def loss_spike(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire at the step of an outsize gradient from which the loss did not recover."""

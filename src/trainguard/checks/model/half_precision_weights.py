@@ -59,17 +59,7 @@ from trainguard.registry import check
     "TG204",
     severity=Severity.WARNING,
     precision=Precision.HIGH,
-    explains=(
-        "TG106",
-        "TG130",
-        "TG144",
-        "TG401",
-        "TG403",
-        "TG405",
-        "TG407",
-        "TG501",
-        "TG502",
-    ),
+    explains=("TG407",),
 )
 def half_precision_weights(
     model: ModelFacts, optimizer: OptimizerFacts | None
