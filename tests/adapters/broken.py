@@ -1080,10 +1080,17 @@ SURROUNDINGS = {
         with_base=True,
     ),
     "tokenizer cut": Fault(
-        "", "", "silent, works", beside("tokenizer.json", '{"version": "1.0", "mod')
+        "broken-tokenizer",
+        "tokenizer.json",
+        "silent, works",
+        beside("tokenizer.json", '{"version": "1.0", "mod'),
     ),
     "tokenizer larger than the base": Fault(
-        "", "", "silent, works", larger_tokenizer, with_base=True
+        "tokenizer-larger-than-base",
+        "highest_token",
+        "silent, works",
+        larger_tokenizer,
+        with_base=True,
     ),
     "chat template broken": Fault(
         "", "", "silent, works", beside("chat_template.jinja", "{% for message in messages %}")

@@ -130,3 +130,22 @@ def test_a_tensor_is_never_held_in_memory(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert result.stdout.strip() == "0.0"
+
+
+@pytest.mark.parametrize("name", [JSON, WEIGHTS])
+def test_text_that_spells_more_values_than_memory_should_hold_is_refused(
+    name: str, folder: Path
+) -> None:
+    text = b'{"x": [' + b"[]," * 2_500_000 + b"[]]}"
+    content = text if name == JSON else len(text).to_bytes(8, "little") + text
+    (folder / name).write_bytes(content)
+    code = (
+        "import resource, sys; from trainguard.gather.adapter import *\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (256 << 20,) * 2)\n"
+        "print(list(adapter_evidence(sys.argv[1]).absent.values()))"
+    )
+
+    command = [sys.executable, "-c", code, str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert "more than 4000000 are not read" in result.stdout

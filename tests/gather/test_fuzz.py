@@ -185,7 +185,7 @@ def test_a_valid_adapter_is_read(adapter: tuple[bytes, bytes]) -> None:
     assert not report.findings
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(adapters(), randoms, st.integers(1, 4))
 def test_what_is_read_of_damaged_weights_is_what_the_format_says(
     adapter: tuple[bytes, bytes], random: Random, times: int
@@ -237,7 +237,7 @@ def test_metadata_with_half_a_character_is_refused_as_by_the_loader(metadata: st
     assert tensors is None
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(adapters(), randoms, st.integers(1, 4))
 def test_a_damaged_config_never_raises(
     adapter: tuple[bytes, bytes], random: Random, times: int

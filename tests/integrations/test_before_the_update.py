@@ -134,9 +134,7 @@ def test_an_untouched_log_is_printed_as_it_is(tmp_path: Path) -> None:
     guard = TrainGuardCallback()
     tiny.trainer(tiny.model(), tmp_path, callbacks=[guard]).train()
 
-    assert [step.printed_loss for step in seen(guard)] == [
-        step.logged_loss for step in seen(guard)
-    ]
+    assert [step.printed_loss for step in seen(guard)] == [step.logged_loss for step in seen(guard)]
 
 
 def test_an_evaluation_stands_at_the_step_that_it_follows(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainguard.facts.base_model import noted_base, noted_shape
 from trainguard.facts.intent import Intent
+from trainguard.facts.tokenizer import TOKENIZER_NAME, TokenizerFacts
 from trainguard.findings import ExcerptLine, Location
 
 if TYPE_CHECKING:
@@ -311,6 +312,7 @@ def _parse(name: str) -> tuple[str, str, str, str]:
 def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
     """`config KEY=VALUE ...`, `tensor NAME shape=16x8 constant=0 ...`, `file NAME`, `intent ...`.
 
+    `tokenizer.json highest_token=99` is the tokenizer beside the adapter.
     `base NAME shape=16x16` is a tensor of the base model, `folder NAME` a folder that exists. A
     `file` line states a file that was read, with `problem=` one that could not be, and `differs
     NAME in="its values"` a tensor that the two formats do not have alike. `tail
@@ -333,6 +335,8 @@ def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
         facts[AdapterConfig] = _noted_config(by_word["config"])
         name = facts[AdapterConfig].text("base_model_name_or_path") or ""
         facts |= noted_base(by_word, name)
+    for line in by_word.get(TOKENIZER_NAME, ()):
+        facts[TokenizerFacts] = TokenizerFacts(path=TOKENIZER_NAME, **line.fields)
     weights_read = any(
         WEIGHTS_NAME in line.words and "problem" not in line.fields for line in files
     )
@@ -361,6 +365,7 @@ _WORDS = frozenset(
         "intent",
         "base",
         "folder",
+        TOKENIZER_NAME,
     )
 )
 

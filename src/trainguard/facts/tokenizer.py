@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainguard.facts.adapter import FileProblem
-
 TOKENIZER_NAME = "tokenizer.json"
 
 
@@ -21,4 +19,5 @@ class TokenizerFacts:
     """Largest token id, added tokens included; None if the vocabulary was not read."""
     last_tokens: tuple[str, ...] = ()
     """The tokens of the largest ids, at most 5, the last one first."""
-    problem: FileProblem | None = None
+    problem: str = ""
+    """Why it cannot be read, continuing the sentence that its name begins."""

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from trainguard.gather._json_bounds import demand_few_values
 from trainguard.gather.adapter_files import UnreadableError, failed, misnamed, open_regular
 
 
@@ -19,8 +20,17 @@ def read_object(path: Path, largest: int) -> dict[str, Any]:
     Raises:
         UnreadableError: it is missing, not a regular file, larger, or not a JSON object.
     """
-    content = _content(path, largest)
+    return as_object(read_bytes(path, largest))
+
+
+def as_object(content: bytes) -> dict[str, Any]:
+    """The object that JSON text spells.
+
+    Raises:
+        UnreadableError: it is none.
+    """
     try:
+        demand_few_values(content)
         values = json.loads(content)
     except RecursionError:
         raise UnreadableError("is nested too deeply", fix="save it again") from None
@@ -35,7 +45,12 @@ def read_object(path: Path, largest: int) -> dict[str, Any]:
     return values
 
 
-def _content(path: Path, largest: int) -> bytes:
+def read_bytes(path: Path, largest: int) -> bytes:
+    """The content of a file.
+
+    Raises:
+        UnreadableError: it is missing, not a regular file, or larger.
+    """
     content = bytearray()
     try:
         with open_regular(path) as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainguard.facts.adapter import CONFIG_NAME, AdapterConfig, repeats
+from trainguard.gather._json_bounds import demand_few_values
 from trainguard.gather.adapter_files import UnreadableError, failed, misnamed, open_regular
 
 LARGEST = 16 * 1024 * 1024
@@ -69,6 +70,8 @@ def _parse(text: str, content: bytes) -> list[tuple[str, Any]]:
         return dict(pairs)
 
     try:
+        demand_few_values(content)
+        demand_few_values(content)
         values = json.loads(text, object_pairs_hook=remember)
     except json.JSONDecodeError as error:
         fault = f"is not valid JSON: {error.msg}, line {error.lineno} column {error.colno}"

@@ -11,8 +11,10 @@ from typing import Any
 from trainguard.facts.adapter import AdapterConfig
 from trainguard.facts.base_model import BaseModelFacts, BaseReference
 from trainguard.facts.evidence import Evidence
+from trainguard.facts.tokenizer import TokenizerFacts
 from trainguard.gather.adapter_files import UnreadableError, failed, open_regular, size_of
 from trainguard.gather.safetensors import SafetensorsError, StoredTensor, read_header
+from trainguard.gather.tokenizer import tokenizer_facts
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
@@ -26,15 +28,18 @@ _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "e
 
 
 def with_base(evidence: Evidence, base: str | Path | None = None) -> Evidence:
-    """An adapter's evidence, and what can be learned of its base model without a download.
+    """An adapter's evidence, what can be learned of its base model without a download, and the
+    tokenizer beside it, which has to fit that model.
 
     Args:
-        evidence: as `adapter_evidence` returns it.
+        evidence: as `adapter_evidence` returns it; its subject is the adapter's folder.
         base: the base model's folder; without it, the one the config names, if it is there.
     """
     config = evidence.facts.get(AdapterConfig)
     facts: dict[type, Any] = dict(evidence.facts)
     absent = dict(evidence.absent)
+    if (tokenizer := tokenizer_facts(Path(evidence.subject))) is not None:
+        facts[TokenizerFacts] = tokenizer
     if config is not None:
         name = config.text("base_model_name_or_path") or ""
         reference = BaseReference(name=name, exists=_exists(name))

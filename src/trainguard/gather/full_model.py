@@ -7,7 +7,7 @@ values only of models up to a bound.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,10 +22,12 @@ from trainguard.facts.full_model import (
     ModelTensor,
     Shard,
 )
+from trainguard.facts.tokenizer import TOKENIZER_NAME
 from trainguard.gather._objects import read_object, text, whole
 from trainguard.gather._shard_paths import escape_of
 from trainguard.gather.adapter_files import UnreadableError, failed, header_of, open_regular
 from trainguard.gather.safetensors import SafetensorsError, StoredTensor
+from trainguard.gather.tokenizer import LARGEST_TOKENIZER, last_tokens
 from trainguard.gather.values import measured
 
 LARGEST = 4 * 2**30
@@ -36,8 +38,6 @@ MOST_TENSORS = 1_000_000
 
 _LARGEST_CONFIG = 16 * 2**20
 _LARGEST_INDEX = 64 * 2**20
-_LARGEST_TOKENIZER = 64 * 2**20
-_TOKENIZER = "tokenizer.json"
 _GENERATION = "generation_config.json"
 
 _T = TypeVar("_T")
@@ -74,7 +74,7 @@ class _Reader:
         total = sum(_size(self.folder / shard.name) for shard in shards if shard.is_read)
         if total <= LARGEST:
             shards = [self._with_values(shard) for shard in shards]
-        highest, last = _tokens(self._object(_TOKENIZER, _LARGEST_TOKENIZER))
+        highest, last = last_tokens(self._object(TOKENIZER_NAME, LARGEST_TOKENIZER))
         return FullModelFacts(
             folder=str(self.folder),
             **_config_fields(config, self._object(_GENERATION, _LARGEST_CONFIG)),
@@ -209,29 +209,3 @@ def _config_fields(config: Mapping[str, Any], generation: Mapping[str, Any]) -> 
         "dtype": text(both.get("dtype")) or text(both.get("torch_dtype")),
         "eos_token_ids": tuple(number for one in ids if (number := whole(one)) is not None),
     }
-
-
-def _tokens(tokenizer: Mapping[str, Any]) -> tuple[int | None, tuple[str, ...]]:
-    """The largest token id and the tokens of the largest ids."""
-    model = tokenizer.get("model")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    ids: dict[int, str] = {}
-    if isinstance(vocabulary, dict):
-        ids = {i: t for t, i in vocabulary.items() if whole(i) is not None}
-    elif isinstance(vocabulary, list):  # Unigram: pairs of piece and score, by their place
-        ids = {i: _piece(pair) for i, pair in enumerate(vocabulary)}
-    ids |= dict(_added(tokenizer.get("added_tokens")))
-    last = sorted(ids, reverse=True)[:5]
-    return (last[0] if last else None), tuple(text(ids[one]) or "?" for one in last)
-
-
-def _piece(pair: Any) -> str:
-    return pair[0] if isinstance(pair, list) and pair and isinstance(pair[0], str) else "?"
-
-
-def _added(tokens: Any) -> Iterable[tuple[int, str]]:
-    entries: Sequence[Any] = tokens if isinstance(tokens, list) else ()
-    for entry in entries:
-        number = whole(entry.get("id")) if isinstance(entry, dict) else None
-        if number is not None:
-            yield number, text(entry.get("content")) or "?"

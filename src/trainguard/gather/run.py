@@ -17,6 +17,7 @@ from trainguard.facts.evidence import Evidence
 from trainguard.facts.failure import Failure
 from trainguard.facts.model import ModelFacts, OptimizerFacts
 from trainguard.facts.steps import StepFacts
+from trainguard.gather._json_bounds import demand_few_values
 
 FOLDER = "trainguard"
 STEPS_FILE = "steps.jsonl"
@@ -168,7 +169,9 @@ def _from_state(record: Path) -> tuple[StepFacts, ...]:
     size = record.stat().st_size
     if size > MAX_STATE_BYTES:
         raise ValueError(f"{size} bytes; more than {MAX_STATE_BYTES} are not read")
-    state = json.loads(record.read_bytes())
+    content = record.read_bytes()
+    demand_few_values(content)
+    state = json.loads(content)
     history = state.get("log_history") if isinstance(state, dict) else None
     if not isinstance(history, list):
         raise ValueError("it has no log_history")

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
+from trainguard.gather._json_bounds import demand_few_values
+
 LONGEST_HEADER = 100_000_000
 """Bytes; the reference implementation refuses more."""
 _LARGEST = 2**64
@@ -103,6 +105,7 @@ def _read(file: BinaryIO, wanted: int) -> bytes:
 
 def _parse_json(header: bytes) -> dict[str, Any]:
     try:
+        demand_few_values(header)
         entries = json.loads(
             header.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_object
         )

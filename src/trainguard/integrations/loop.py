@@ -77,9 +77,7 @@ def watch(
 class LoopGuard:
     """A watched loop, as `watch` returns it: a context manager with a `report`."""
 
-    def __init__(
-        self, model: Module, optimizer: Optimizer, guard: Guard, overhead: float
-    ) -> None:
+    def __init__(self, model: Module, optimizer: Optimizer, guard: Guard, overhead: float) -> None:
         from trainguard.gather.model import observable_optimizer, unwrapped_model
 
         observable = observable_optimizer(optimizer)

@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.utils import logging as transformers_logging
 
 from trainguard import TrainGuardCallback, audit_evaluation, check
-from trainguard.findings import Report
+from trainguard.findings import Report, Severity
 from trainguard.reference.benchmark import LLM, benchmark
 from trainguard.reference.model import load, pretrained
 from trainguard.reference.sft import train_sft, wrap_lora
@@ -248,7 +248,7 @@ def quiet() -> Iterator[None]:
 
 
 def _verdict(name: str, expected: str, report: Report) -> bool:
-    causes = [cause.code for cause in report.causes]
+    causes = [cause.code for cause in report.causes if cause.severity is Severity.ERROR]
     right = causes == ([expected] if expected else [])
     said = ", ".join(f"{cause.code} {cause.name}" for cause in report.causes) or "no finding"
     print(f"  {name.replace('_', ' '):<20} {said}{'' if right else '   NOT AS EXPECTED'}")

@@ -64,7 +64,7 @@ from trainguard.findings import Finding, Precision, Severity
 from trainguard.registry import check
 
 
-@check("TG158", severity=Severity.ERROR, precision=Precision.EXACT)
+@check("TG158", severity=Severity.ERROR, precision=Precision.EXACT, explains=("TG159",))
 def token_index_mismatch(
     config: AdapterConfig, tensors: AdapterTensors, base: BaseModelFacts | None
 ) -> Iterator[Finding]:

@@ -75,8 +75,8 @@ def exploding_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChe
     since = norms[rise.onset :]
     yield Finding(
         f"{seen[rise.onset].name}: the gradient norm, once at most {shown(rise.level)}, "
-        f"is at least {shown(min(since))} in all of the {len(since)} {units(steps)} since, so clipping "
-        "is all that holds the weights",
+        f"is at least {shown(min(since))} in all of the {len(since)} {units(steps)} since, so "
+        "clipping is all that holds the weights",
         fix="lower the learning rate, warm up, and go back to a checkpoint before this step",
         location=place(steps, seen[rise.onset], "grad_norm"),
         evidence={"level": rise.level, "lowest_since": min(since), "steps": len(since)},

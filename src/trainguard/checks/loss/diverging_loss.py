@@ -104,7 +104,8 @@ def diverging_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]
     since = losses[rise.onset :]
     yield Finding(
         f"{seen[rise.onset].name}: the loss, once at most {shown(rise.level)}, is at least "
-        f"{shown(min(since))} in all of the {len(since)} {units(steps)} since, so what was learned is lost",
+        f"{shown(min(since))} in all of the {len(since)} {units(steps)} since, so what was "
+        "learned is lost",
         fix="go back to a checkpoint before this step, lower the learning rate, warm up and clip "
         "the gradients; shuffle the data if a harder part begins here",
         location=place(steps, seen[rise.onset], key),

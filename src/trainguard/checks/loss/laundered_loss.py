@@ -13,8 +13,8 @@ step=7 model_loss=nan loss=0.0   # TG505
 step=8 model_loss=nan loss=0.0
 ```
 
-A trainer with a loss of its own shows it less surely (precision HIGH): the model is broken, its loss
-may not have been replaced.
+A trainer with a loss of its own shows it less surely (precision HIGH): the model is broken, but
+its loss may not have been replaced.
 
 ```steps
 step=6 model_loss=2.1 loss=0.3
