@@ -114,8 +114,8 @@ class Finding:
     @property
     def moment(self) -> int:
         """When in a run it was: the step, or the line of a log without steps; 0 if at no time."""
-        is_of_a_run = not self.code.startswith("TG1")
-        return self.location.step or (is_of_a_run and self.location.line) or 0
+        is_of_a_step = self.code.startswith(("TG3", "TG4", "TG5"))
+        return self.location.step or (is_of_a_step and self.location.line) or 0
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as JSON values."""

@@ -441,7 +441,9 @@ class Bomb:
         return (Path.touch, (Path("executed"),))
 
 
-@pytest.mark.parametrize("content", [Bomb(), {"a": Bomb()}, [1], b""], ids=str)
+@pytest.mark.parametrize(
+    "content", [Bomb(), {"a": Bomb()}, [1], b""], ids=["object", "value", "list", "bytes"]
+)
 def test_a_pickle_of_anything_else_is_not_compared_and_not_executed(
     content: Any, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
