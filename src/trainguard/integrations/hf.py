@@ -240,11 +240,12 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
 
     def _on_forward(self, module: Any, args: Any, output: Any) -> None:
         """Keep the model's own loss: what a subclass of the Trainer returns may be another one."""
-        loss = getattr(output, "loss", None)
-        if self._recorder is None or loss is None or not loss.requires_grad:
+        if self._recorder is None:
             return
         with self._shielded("reading the model's loss"):
-            self._recorder.model_loss(loss)
+            loss = getattr(output, "loss", None)
+            if getattr(loss, "requires_grad", False):
+                self._recorder.model_loss(loss)
 
     def _before_update(self, *_: Any) -> None:
         if self._recorder is not None:
