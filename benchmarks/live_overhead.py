@@ -34,6 +34,7 @@ from trainguard import TrainGuardCallback
 
 ENTRIES = (
     "_on_training_step",
+    "_on_clipping",
     "_on_optimizer_ran",
     "_on_forward",
     "_before_update",

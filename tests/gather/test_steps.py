@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainguard.gather import steps as module
-from trainguard.gather.steps import StepRecorder, _head
+from trainguard.gather.step_numbers import Transfer
+from trainguard.gather.step_tensors import head
+from trainguard.gather.steps import StepRecorder
 
 import tiny
 
@@ -130,7 +131,7 @@ def test_on_a_device_nothing_is_read_before_it_has_arrived(
         torch, "meta", type("meta", (), {"Event": staticmethod(event)}), raising=False
     )
     monkeypatch.setattr(
-        module._Transfer, "_buffer", lambda self, size: torch.arange(1.0, size + 1.0)
+        Transfer, "_buffer", lambda self, size: torch.arange(1.0, size + 1.0)
     )
     monkeypatch.setattr(torch.Tensor, "copy_", lambda self, source, non_blocking=False: self)
     with torch.device("meta"):
@@ -165,5 +166,5 @@ def test_the_same_elements_are_sampled_however_a_tensor_lies_in_memory(
     turned = plain.permute(*reversed(range(len(shape)))).contiguous()
     turned = turned.permute(*reversed(range(len(shape))))
 
-    assert torch.equal(_head(plain), plain.flatten()[:64])
-    assert torch.equal(_head(turned), _head(plain))
+    assert torch.equal(head(plain), plain.flatten()[:64])
+    assert torch.equal(head(turned), head(plain))

@@ -12,6 +12,10 @@ from trainguard.findings import ExcerptLine, Location
 if TYPE_CHECKING:
     from trainguard.facts.notation import Line
 
+#: Steps without a gradient after which a parameter is idle: an embedding or an expert that is
+#: merely rare has had its turn by then.
+IDLE_STEPS = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFacts:
@@ -59,12 +63,25 @@ class StepFacts:
     """Sampled elements of trainable tensors that received a non-zero gradient."""
     moved: int | None = None
     """How many of the sampled elements had another value after the step."""
+    drifted: int | None = None
+    """Sampled elements without a gradient that had another value after the step all the same."""
     update_ratio: float | None = None
     """Size of the update by that of the weights: L2 norms over the sampled elements."""
     zeroed: int | None = None
     """Of the sampled gradient elements, how many were zero when the optimizer ran."""
     nonfinite_at_step: int | None = None
     """Elements of the sample whose gradient was NaN or infinite when the optimizer ran."""
+    idle: tuple[str, ...] = ()
+    """Parameters for which this is the twentieth step in a row with a gradient of exactly zero, or
+    none, of the steps that train; at most 20 names."""
+    idle_tensors: int | None = None
+    """How many there are in all."""
+    frozen: int | None = None
+    """Frozen tensors that were looked at after this step."""
+    frozen_moved: tuple[str, ...] = ()
+    """Those of them that have other values than at the beginning, at most 20 names."""
+    frozen_moved_tensors: int | None = None
+    """How many there are in all."""
 
     @property
     def is_unusual(self) -> bool:
@@ -74,6 +91,7 @@ class StepFacts:
             any(value is not None and (value == 0.0 or not isfinite(value)) for value in losses)
             or bool(self.gradients and self.gradients == self.zero_gradients)
             or bool(self.nonfinite_tensors or self.zeroed or self.nonfinite_at_step)
+            or bool(self.idle_tensors or self.frozen_moved_tensors)
             or bool(self.sampled and 2 * (self.moved or 0) < self.sampled)
             or self.supervised_tokens == 0
             or self.stepped is False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from trainguard import __version__
 from trainguard.facts.steps import StepFacts
 from trainguard.findings import Report
+from trainguard.gather.clip_tap import tap
 from trainguard.gather.model import (
     model_facts,
     observable_optimizer,
@@ -69,6 +70,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         self._recorder: StepRecorder | None = None
         self._optimizer: Any = None
         self._hooks: list[Any] = []
+        self._end_tap: Callable[[], None] = lambda: None
         self._logged_norm_is_real = True
         self._stepped = False
         self._scaled = False
@@ -210,6 +212,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         if trainer is None:
             raise LookupError("no trainer holds this callback; use trainguard.attach(trainer)")
         self._watch_training_step(trainer)
+        self._end_tap = tap(self._on_clipping)
         self._scaled = _loss_scale(trainer.accelerator) is not None
         if not trainer.args.torch_compile:  # a hook would become a part of what is compiled
             self._hooks.append(model.register_forward_hook(self._on_forward))
@@ -247,6 +250,11 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
             if getattr(loss, "requires_grad", False):
                 self._recorder.model_loss(loss)
 
+    def _on_clipping(self, tensors: Any, each: Any) -> None:
+        if self._recorder is not None:
+            with self._shielded("taking the norms of clipping"):
+                self._recorder.clipping(tensors, each)
+
     def _before_update(self, *_: Any) -> None:
         if self._recorder is not None:
             with self._shielded("comparing gradients"):
@@ -269,6 +277,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
 
     def _detach(self) -> None:
         self._recorder = None
+        self._end_tap()
         while self._hooks:
             self._hooks.pop().remove()
         trainer = self._trainer() if self._trainer is not None else None

@@ -139,6 +139,7 @@ class LoopGuard:
 
     def _begin(self) -> None:
         from trainguard import __version__
+        from trainguard.gather.clip_tap import tap
         from trainguard.gather.model import model_facts, optimizer_facts
         from trainguard.gather.steps import StepRecorder
 
@@ -154,7 +155,7 @@ class LoopGuard:
             self._optimizer.register_step_post_hook(self._after_step),
         ]
         self._undo = [hook.remove for hook in hooks]
-        self._undo.append(_wrap_backward(self))
+        self._undo += [_wrap_backward(self), tap(self._on_clipping)]
 
     def _end(self) -> None:
         self._recorder = None
@@ -183,6 +184,11 @@ class LoopGuard:
             self._recorder.micro_batch(seen, {"labels": self._labels})
             self._recorder.gradients()
             self._labels = self._output_loss = None
+
+    def _on_clipping(self, tensors: Any, each: Any) -> None:
+        if self._recorder is not None:
+            with self._shielded("taking the norms of clipping"):
+                self._recorder.clipping(tensors, each)
 
     def _before_step(self, *_: Any) -> None:
         from trainguard.gather.steps import drop_gradients, learning_rates

@@ -27,6 +27,12 @@ steps=4-5 loss=2.2 grad_norm=0.0
 step=6 loss=2.1 grad_norm=0.9
 ```
 
+Weights that change all the same do so by weight decay or momentum, which is no learning:
+
+```steps
+steps=1-3 loss=2.3 grad_norm=0.0 sampled=0 moved=0 drifted=512   # TG402
+```
+
 The log of a layer-wise optimizer:
 
 ```steps
@@ -76,12 +82,18 @@ def zero_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]
         return
     yield Finding(
         f"{run[0].name}: the gradient norm is exactly 0.0 from here on "
-        f"({len(run)} of {len(measured)} {units(steps)}), so no weight learns",
+        f"({len(run)} of {len(measured)} {units(steps)}), so no weight learns{_drift(run)}",
         fix="count the trainable parameters and the supervised labels, and look for a detached "
         "loss",
         location=place(steps, run[0], "grad_norm"),
         evidence={"steps": len(run), "measured": len(measured)},
     )
+
+
+def _drift(run: Sequence[StepFacts]) -> str:
+    if not any(step.drifted for step in run):
+        return ""
+    return "; weights still change, by weight decay or momentum alone"
 
 
 def _loss_falls(run: Sequence[StepFacts]) -> bool:

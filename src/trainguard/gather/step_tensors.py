@@ -1,0 +1,88 @@
+"""What is computed of a step's tensors: out of place, on their device, without random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Elements of each parameter that are compared before and after an update; whether a tensor moves
+#: at all needs no more.
+SAMPLE = 64
+
+
+def norms(gradients: Sequence[Tensor]) -> Tensor | None:
+    """L2 norm of each gradient, in float32 or better (float16 would overflow above 65504).
+
+    The norm is NaN or infinite exactly if an element is, up to overflow above 1.8e19, and zero
+    exactly if all are, down to underflow of their squares below 1e-22.
+    """
+    import torch
+
+    if not gradients:
+        return None
+    wide = any(gradient.dtype == torch.float64 for gradient in gradients)
+    dtype = torch.float64 if wide else torch.float32
+    home = gradients[0].device
+    with torch.no_grad():
+        each = torch._foreach_norm(gradients, 2, dtype=dtype)
+        if any(norm.device != home for norm in each):
+            each = tuple(norm.to(home, non_blocking=True) for norm in each)
+        return torch.stack(each)
+
+
+def sample(tensors: Sequence[Tensor]) -> Tensor | None:
+    """The first elements of each tensor, in one vector of its own storage."""
+    import torch
+
+    if not tensors:
+        return None
+    home = tensors[0].device
+    with torch.no_grad():
+        heads = [head(tensor) for tensor in tensors]
+        if any(part.device != home for part in heads):
+            heads = [part.to(home, non_blocking=True) for part in heads]
+        return torch.cat(heads)
+
+
+def head(tensor: Tensor) -> Tensor:
+    """The first elements by index, wherever they lie."""
+    count = min(tensor.numel(), SAMPLE)
+    if tensor.is_contiguous():
+        # One call: this runs four times a step for each tensor.
+        return tensor.as_strided((count,), (1,))
+    while tensor.dim() > 1 and tensor[0].numel() >= count:
+        tensor = tensor[0]
+    rows = count if tensor.dim() == 1 else ceil(count / tensor[0].numel())
+    return tensor[:rows].reshape(-1)[:count]
+
+
+def gradient(parameter: Tensor) -> Tensor:
+    """What the optimizer goes by; a gradient that was taken away counts as zero."""
+    if parameter.grad is not None:
+        return parameter.grad
+    return parameter.new_zeros(min(parameter.numel(), SAMPLE))
+
+
+def detached(loss: Any) -> Any:
+    """A loss as a number or a tensor of one, without its graph."""
+    import torch
+
+    if not isinstance(loss, torch.Tensor):
+        return float(loss)
+    return loss.detach() if loss.dim() == 0 else loss.detach().sum()
+
+
+def is_integer_tensor(value: Any) -> bool:
+    """Whether this can be labels of tokens."""
+    import torch
+
+    return isinstance(value, torch.Tensor) and value.dtype in {torch.int64, torch.int32}
+
+
+def is_sharded(parameter: Tensor) -> bool:
+    """Whether this is a shard: a DTensor, a flat parameter of FSDP, a parameter of ZeRO-3."""
+    return any(hasattr(parameter, mark) for mark in ("to_local", "_is_flat_param", "ds_id"))
