@@ -130,9 +130,7 @@ def test_on_a_device_nothing_is_read_before_it_has_arrived(
     monkeypatch.setattr(
         torch, "meta", type("meta", (), {"Event": staticmethod(event)}), raising=False
     )
-    monkeypatch.setattr(
-        Transfer, "_buffer", lambda self, size: torch.arange(1.0, size + 1.0)
-    )
+    monkeypatch.setattr(Transfer, "_buffer", lambda self, size: torch.arange(1.0, size + 1.0))
     monkeypatch.setattr(torch.Tensor, "copy_", lambda self, source, non_blocking=False: self)
     with torch.device("meta"):
         model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))

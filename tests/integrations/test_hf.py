@@ -293,10 +293,10 @@ def test_an_engine_that_steps_by_itself_is_not_taken_for_missing_gradients(tmp_p
     assert {"TG402", "TG403"} <= set(unknown)
 
 
-def test_a_sharded_model_is_not_taken_for_missing_gradients(
+def test_a_flattened_model_is_not_taken_for_missing_gradients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainguard.gather.steps.is_sharded", lambda parameter: True)
+    monkeypatch.setattr("trainguard.gather.steps.is_flat", lambda parameter: True)
     guard = TrainGuardCallback()
     tiny.trainer(tiny.model(), tmp_path, callbacks=[guard]).train()
 

@@ -82,6 +82,12 @@ class StepFacts:
     """Those of them that have other values than at the beginning, at most 20 names."""
     frozen_moved_tensors: int | None = None
     """How many there are in all."""
+    ranks: int | None = None
+    """Processes whose weights were compared after this step."""
+    ranks_apart: tuple[str, ...] = ()
+    """Trained tensors that differ between them, at most 20 names."""
+    ranks_apart_tensors: int | None = None
+    """How many there are in all."""
 
     @property
     def is_unusual(self) -> bool:
@@ -91,7 +97,7 @@ class StepFacts:
             any(value is not None and (value == 0.0 or not isfinite(value)) for value in losses)
             or bool(self.gradients and self.gradients == self.zero_gradients)
             or bool(self.nonfinite_tensors or self.zeroed or self.nonfinite_at_step)
-            or bool(self.idle_tensors or self.frozen_moved_tensors)
+            or bool(self.idle_tensors or self.frozen_moved_tensors or self.ranks_apart_tensors)
             or bool(self.sampled and 2 * (self.moved or 0) < self.sampled)
             or self.supervised_tokens == 0
             or self.stepped is False

@@ -211,8 +211,15 @@ def log_facts(entry: Mapping[str, Any], step: int) -> StepFacts | None:
     )
 
 
-#: What only a log states.
-_SAID = ("logged_loss", "printed_loss", "eval_loss")
+#: What only a log states, or becomes known of a step when it is over.
+_SAID = (
+    "logged_loss",
+    "printed_loss",
+    "eval_loss",
+    "ranks",
+    "ranks_apart",
+    "ranks_apart_tensors",
+)
 
 
 def with_log(step: StepFacts | None, log: StepFacts) -> StepFacts:
@@ -222,7 +229,7 @@ def with_log(step: StepFacts | None, log: StepFacts) -> StepFacts:
     said = {name: getattr(log, name) for name in _SAID}
     return replace(
         step,
-        **{name: value for name, value in said.items() if value is not None},
+        **{name: value for name, value in said.items() if value not in (None, ())},
         grad_norm=log.grad_norm if step.grad_norm is None else step.grad_norm,
         learning_rates=step.learning_rates or log.learning_rates,
     )

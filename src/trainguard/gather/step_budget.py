@@ -16,7 +16,8 @@ class Budget:
     """Says at which steps there is time for a close look, from what the last ones took.
 
     Args:
-        share: of a step's time, above 0.
+        share: of a step's time that all looks together may take, above 0. What every step is looked
+            at for comes first; at least a tenth of the share is left for close looks.
     """
 
     def __init__(self, share: float) -> None:
@@ -24,6 +25,7 @@ class Budget:
         self._steps = 0
         self._next = 0
         self._unusual = 0
+        self._always = 0.0
         self._spent = 0.0
         self._step_began = time.perf_counter()
 
@@ -39,6 +41,13 @@ class Budget:
         yield
         self._spent += time.perf_counter() - began
 
+    @contextmanager
+    def always_spending(self) -> Iterator[None]:
+        """Around what is done at every step."""
+        began = time.perf_counter()
+        yield
+        self._always += time.perf_counter() - began
+
     def step_ended(self, *, is_unusual: bool) -> None:
         """Plan the next close look: soon after something unusual, else as the budget allows."""
         now = time.perf_counter()
@@ -46,8 +55,9 @@ class Budget:
         self._unusual = self._unusual + 1 if is_unusual else 0
         if self._spent:
             duration = now - self._step_began - self._spent
-            pause = self._spent / (self._share * duration) if duration > 0 else 1
+            allowed = max(self._share * duration - self._always, self._share * duration / 10)
+            pause = self._spent / allowed if duration > 0 else 1
             self._next = self._steps + (ceil(pause) - 1 if self._steps >= CLOSE_AT_FIRST else 0)
         if 0 < self._unusual <= CLOSE_AT_FIRST:
             self._next = self._steps
-        self._spent, self._step_began = 0.0, now
+        self._always, self._spent, self._step_began = 0.0, 0.0, now

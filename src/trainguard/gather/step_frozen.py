@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trainguard.gather.step_tensors import SAMPLE, sample
+from trainguard.gather.step_tensors import SAMPLE, here, sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,10 +27,10 @@ class FrozenWeights:
         import torch
 
         known = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-        self._named = [(name, p) for name, p in named if p.dtype in known and p.numel()]
+        self._named = [(name, p) for name, p in named if p.dtype in known and here(p).numel()]
         self._then = self._now()
         if self._then is not None:
-            sizes = [min(parameter.numel(), SAMPLE) for _, parameter in self._named]
+            sizes = [min(here(parameter).numel(), SAMPLE) for _, parameter in self._named]
             ends = torch.tensor(sizes, device="cpu").cumsum(0) - 1
             self._ends = ends.to(self._then.device)
 

@@ -72,9 +72,7 @@ class Transfer:
         if not parts:
             return Numbers(host, layout)
         home = parts[0][1].device
-        vector = torch.cat(
-            [part.to(home, torch.float32, non_blocking=True) for _, part in parts]
-        )
+        vector = torch.cat([part.to(home, torch.float32, non_blocking=True) for _, part in parts])
         buffer = self._buffer(vector.numel())
         buffer[: vector.numel()].copy_(vector, non_blocking=True)
         arrival = getattr(torch, home.type).Event()

@@ -40,9 +40,9 @@ def sample(tensors: Sequence[Tensor]) -> Tensor | None:
 
     if not tensors:
         return None
-    home = tensors[0].device
+    home = here(tensors[0]).device
     with torch.no_grad():
-        heads = [head(tensor) for tensor in tensors]
+        heads = [head(here(tensor)) for tensor in tensors]
         if any(part.device != home for part in heads):
             heads = [part.to(home, non_blocking=True) for part in heads]
         return torch.cat(heads)
@@ -63,8 +63,14 @@ def head(tensor: Tensor) -> Tensor:
 def gradient(parameter: Tensor) -> Tensor:
     """What the optimizer goes by; a gradient that was taken away counts as zero."""
     if parameter.grad is not None:
-        return parameter.grad
-    return parameter.new_zeros(min(parameter.numel(), SAMPLE))
+        return here(parameter.grad)
+    held = here(parameter)
+    return held.new_zeros(min(held.numel(), SAMPLE))
+
+
+def here(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor: the local shard of a DTensor, else all of it."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def detached(loss: Any) -> Any:
@@ -83,6 +89,11 @@ def is_integer_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dtype in {torch.int64, torch.int32}
 
 
-def is_sharded(parameter: Tensor) -> bool:
-    """Whether this is a shard: a DTensor, a flat parameter of FSDP, a parameter of ZeRO-3."""
-    return any(hasattr(parameter, mark) for mark in ("to_local", "_is_flat_param", "ds_id"))
+def is_shard(parameter: Tensor) -> bool:
+    """Whether other processes hold other parts of it, as of FSDP2's DTensors."""
+    return hasattr(parameter, "to_local")
+
+
+def is_flat(parameter: Tensor) -> bool:
+    """Whether it is no tensor of the model's own: a flat parameter of FSDP, or one of ZeRO-3."""
+    return any(hasattr(parameter, mark) for mark in ("_is_flat_param", "ds_id"))

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from trainguard.facts.labels import IGNORED_LABEL
 from trainguard.facts.steps import IDLE_STEPS, StepFacts
+from trainguard.gather.ranks import WeightHashes, rank_comparison
 from trainguard.gather.step_budget import Budget
 from trainguard.gather.step_frozen import FrozenWeights
 from trainguard.gather.step_numbers import Numbers, Transfer
 from trainguard.gather.step_tensors import (
     detached,
     gradient,
+    is_flat,
     is_integer_tensor,
-    is_sharded,
+    is_shard,
     norms,
     sample,
 )
@@ -49,15 +51,27 @@ class StepRecorder:
     def __init__(self, model: Module, overhead: float) -> None:
         """`overhead` is the share of a step's time that a close look may take."""
         self._named = list(model.named_parameters())
-        self._sharded = any(is_sharded(p) for _, p in self._named)
+        self._is_flat = any(is_flat(p) for _, p in self._named)
+        self._is_whole = not any(is_shard(p) for _, p in self._named)
         frozen = [(name, p) for name, p in self._named if not p.requires_grad]
-        self._frozen = FrozenWeights([] if self._sharded else frozen)
+        self._frozen = FrozenWeights([] if self._is_flat else frozen)
         self._budget = Budget(overhead)
         self._transfer = Transfer()
         self._clipping_tells = False
         self._idle: dict[str, int] = {}
+        self._compare_ranks()
         self._pending: deque[_Pending] = deque()
         self._open = _OpenStep()
+
+    def _compare_ranks(self) -> None:
+        trainable = [(name, p) for name, p in self._named if p.requires_grad and p.numel()]
+        self._hashes: WeightHashes | None = None
+        self._ranks = None
+        if self._is_whole and not self._is_flat:
+            self._ranks = rank_comparison([name for name, _ in trainable])
+        if self._ranks is not None:
+            self._hashes = WeightHashes([p for _, p in trainable])
+            self._ranks.publish(0, self._hashes.now().tolist())
 
     def micro_batch(self, loss: Any, inputs: Any) -> None:
         """Add one micro-batch: its loss as returned, and the labels of its inputs.
@@ -86,23 +100,24 @@ class StepRecorder:
         """Take the norm of every gradient, and on a close look samples, before clipping.
 
         The norms are left to `clipping` where it gave them all the last time. A second call within
-        a step (after another micro-batch) replaces the first. Of a sharded model nothing is taken:
-        what one rank holds says nothing about a tensor.
+        a step (after another micro-batch) replaces the first. Of a model in shards it is the local
+        ones that are looked at, and of a flattened one nothing, for no parameter can be named.
 
         Args:
             scale: the factor of a gradient scaler, a device scalar; None if there is none.
         """
-        if self._sharded:
+        if self._is_flat:
             return
-        trainable = [(name, p) for name, p in self._named if p.requires_grad]
-        held = [(n, p) for n, p in trainable if p.grad is not None and not p.grad.is_sparse]
         now = self._open
-        now.trainable = [name for name, _ in trainable]
-        now.names = [name for name, _ in held]
-        now.parameters = [p for _, p in held]
-        now.numbers.pop("norms", None)
-        if not self._clipping_tells:
-            self._take_norms(scale)
+        with self._budget.always_spending():
+            trainable = [(name, p) for name, p in self._named if p.requires_grad]
+            held = [(n, p) for n, p in trainable if p.grad is not None and not p.grad.is_sparse]
+            now.trainable = [name for name, _ in trainable]
+            now.names = [name for name, _ in held]
+            now.parameters = [p for _, p in held]
+            now.numbers.pop("norms", None)
+            if not self._clipping_tells:
+                self._take_norms(scale)
         if self._budget.allows:
             with self._budget.spending():
                 now.received = sample([gradient(p) for p in now.parameters])
@@ -147,6 +162,8 @@ class StepRecorder:
     def updated(self) -> None:
         """Compare the sampled weights with what they were before the update."""
         now = self._open
+        if self._hashes is not None:
+            now.numbers["hashes"] = self._hashes.now()
         if now.weights is None or now.received is None:
             return
         with self._budget.spending():
@@ -168,7 +185,8 @@ class StepRecorder:
             step: optimizer step, from 1.
             rates: learning rate of each parameter group at this step.
         """
-        return self._closed(step, rates, stepped=None).facts()
+        pending = self._closed(step, rates, stepped=None)
+        return pending.facts(pending.numbers.read())
 
     def finish(
         self, step: int, rates: Sequence[float] | None, stepped: bool | None
@@ -181,17 +199,35 @@ class StepRecorder:
             stepped: whether the optimizer ran; None if that was not observed.
         """
         if self._frozen.is_due(step):
-            self._open.numbers["frozen"] = self._frozen.changed()
-            self._open.frozen = self._frozen.names
-        self._pending.append(self._closed(step, rates, stepped))
-        self._open = _OpenStep()
-        arrived = list(self._arrived())
+            with self._budget.spending():
+                self._open.numbers["frozen"] = self._frozen.changed()
+                self._open.frozen = self._frozen.names
+        with self._budget.always_spending():
+            self._pending.append(self._closed(step, rates, stepped))
+            self._open = _OpenStep()
+            arrived = list(self._arrived())
         self._budget.step_ended(is_unusual=any(facts.is_unusual for facts in arrived))
         return arrived
 
     def drain(self) -> list[StepFacts]:
         """Wait for everything that is under way; for the end of the run."""
-        return [self._pending.popleft().facts(self._idle) for _ in range(len(self._pending))]
+        return [self._read(self._pending.popleft()) for _ in range(len(self._pending))]
+
+    def apart(self, *, last: bool = False) -> list[StepFacts]:
+        """On rank zero, what the comparison with the other ranks says of steps that are over.
+
+        Args:
+            last: whether the run is, so that the others are given a moment.
+        """
+        if self._ranks is None:
+            return []
+        return self._ranks.drain() if last else list(self._ranks.arrived())
+
+    def _read(self, pending: _Pending) -> StepFacts:
+        values = pending.numbers.read()
+        if self._ranks is not None and "hashes" in values:
+            self._ranks.publish(pending.step, values["hashes"])
+        return pending.facts(values, self._idle)
 
     def _settle(self) -> None:
         """Take the norms now where clipping, which told them before, did not do so this time."""
@@ -224,6 +260,7 @@ class StepRecorder:
             stepped=stepped,
             labelled=tuple(now.tokens),
             forwards=tuple(batch for batch, _ in now.model_losses),
+            is_whole=self._is_whole,
             normed=now.normed,
             trainable=now.trainable,
             frozen=now.frozen,
@@ -232,7 +269,7 @@ class StepRecorder:
 
     def _arrived(self) -> Iterator[StepFacts]:
         while self._pending and (self._pending[0].numbers.here() or len(self._pending) > IN_FLIGHT):
-            yield self._pending.popleft().facts(self._idle)
+            yield self._read(self._pending.popleft())
 
 
 def learning_rates(optimizer: Optimizer) -> tuple[float, ...] | None:
@@ -283,28 +320,38 @@ class _Pending:
     """The micro-batches whose tokens were counted."""
     forwards: tuple[int, ...]
     """The micro-batch of each loss that the model returned."""
+    is_whole: bool
+    """Whether this process holds all of each tensor."""
     normed: list[str]
     trainable: list[str] | None
     frozen: list[str]
     numbers: Numbers
 
-    def facts(self, idle: dict[str, int] | None = None) -> StepFacts:
-        """The step as it was; `idle`, how long each parameter has had no gradient, is kept up."""
-        values = self.numbers.read()
+    def facts(
+        self, values: Mapping[str, list[float]], idle: dict[str, int] | None = None
+    ) -> StepFacts:
+        """The step as its numbers tell.
+
+        Args:
+            values: the numbers, by name.
+            idle: for how many steps each parameter has had no gradient; is kept up to date.
+        """
         own = [(n, x) for n, x in zip(self.normed, values.get("norms", []), strict=False) if n]
         bad = [name for name, norm in own if not isfinite(norm)]
         changed = list(_changed(self.frozen, values.get("frozen", [])))
         seen = self.trainable is not None
+        # Of a shard, zeros and norms say nothing about the tensor; what is not finite does.
+        total = self.trainable if self.is_whole else None
         live = {name for name, norm in own if norm != 0.0}
         facts = StepFacts(
             step=self.step,
             loss=_total(values.get("losses")),
             model_loss=_total(list(self._model_losses(values))),
-            grad_norm=hypot(*(norm for _, norm in own)) if seen else None,
+            grad_norm=hypot(*(norm for _, norm in own)) if total is not None else None,
             learning_rates=self.rates,
             supervised_tokens=int(sum(values["tokens"])) if values.get("tokens") else None,
-            gradients=len(self.trainable) if self.trainable is not None else None,
-            zero_gradients=len(self.trainable) - len(live) if self.trainable is not None else None,
+            gradients=len(total) if total is not None else None,
+            zero_gradients=len(total) - len(live) if total is not None else None,
             nonfinite_gradients=tuple(bad[:MAX_NAMES]),
             nonfinite_tensors=len(bad) if seen else None,
             stepped=self.stepped,
@@ -318,9 +365,9 @@ class _Pending:
             frozen_moved=tuple(changed[:MAX_NAMES]),
             frozen_moved_tensors=len(changed) if self.frozen else None,
         )
-        if idle is None or self.trainable is None or not facts.trains:
+        if idle is None or total is None or not facts.trains:
             return facts
-        without = [name for name in self.trainable if name not in live]
+        without = [name for name in total if name not in live]
         new = _idle_now(idle, without) if without or idle else []
         return replace(facts, idle=tuple(new[:MAX_NAMES]), idle_tensors=len(new)) if new else facts
 

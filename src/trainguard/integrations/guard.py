@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +31,17 @@ OnFinding = Literal["warn", "stop", "raise"]
 RECORD_VERSION = 1
 #: Steps that the final report judges; a run may be longer, memory must not.
 HISTORY = 10_000
-#: Steps that are judged after each step; the longest pattern any check looks for is ten.
-RECENT = 32
-#: Ordinary steps that wait to be judged together, once a run has made as many.
-PATIENCE = 8
+#: Steps that are judged while the run goes on; the longest pattern that can begin in mid-run is of
+#: 25 steps. What needs the beginning of a longer run, the report at its end says.
+RECENT = 64
+#: Ordinary steps of which each is judged, at the beginning, and the most that wait to be judged
+#: together: with the pattern before them they are among the recent ones.
+AT_ONCE = 8
+PATIENCE = 32
+#: Share of the time since ordinary steps were last judged that judging them may take.
+JUDGING = 0.0005
+#: Seconds after which what was recorded is written to the disk at the latest.
+WRITTEN_EVERY = 1.0
 
 #: Share of a step's time that a close look may take.
 OVERHEAD = 0.005
@@ -44,6 +52,12 @@ _ABSENT = {
 }
 
 logger = logging.getLogger("trainguard")
+
+
+def _is_live(check: Check) -> bool:
+    """Whether a check can ever say something of a run that goes on; most are about files."""
+    kinds = {need.kind for need in check.needs if not need.optional}
+    return kinds <= {Failure, ModelFacts, OptimizerFacts, StepFacts}
 
 
 def checked_overhead(share: float) -> float:
@@ -70,6 +84,7 @@ class Guard:
         on_finding: what an error does: "warn" logs it once per cause, "stop" also asks the run
             to end, "raise" raises TrainGuardError.
         selected: the checks to run; all by default.
+        speaks: whether causes are logged; of several processes that see the same, one does.
     """
 
     def __init__(
@@ -79,6 +94,7 @@ class Guard:
         folder: Path | None = None,
         on_finding: OnFinding = "warn",
         selected: Iterable[Check] | None = None,
+        speaks: bool = True,
     ) -> None:
         if on_finding not in ("warn", "stop", "raise"):
             raise ValueError(f"on_finding is {on_finding!r}; use 'warn', 'stop' or 'raise'")
@@ -86,18 +102,22 @@ class Guard:
         self.on_finding = on_finding
         self.stop_requested = False
         self._checks = tuple(select() if selected is None else selected)
+        self._live = tuple(check for check in self._checks if _is_live(check))
         self._structure: dict[type, Any] = {}
         self._steps: deque[StepFacts] = deque(maxlen=HISTORY)
         self._unjudged = 0
+        self._judging_took = 0.0
+        self._judged_at = self._written_at = time.perf_counter()
         self._failures: list[Failure] = []
         self._announced: set[str] = set()
+        self._speaks = speaks
         self._folder = folder / FOLDER if folder is not None else None
         self._record: TextIO | None = None
 
     @property
     def report(self) -> Report:
         """Everything found so far."""
-        return self._judge(tuple(self._steps))
+        return self._judge(tuple(self._steps), self._checks)
 
     def open(self, *, resumed: bool = False, **run: Any) -> None:
         """Start the record with what is known of the run; a resumed run continues its record."""
@@ -120,14 +140,25 @@ class Guard:
         for step in new:
             self._steps.append(step)
             self._unjudged += 1
-            self._write({"kind": "step", **step_to_json(step)})
+            is_first = len(self._steps) <= AT_ONCE
+            self._write({"kind": "step", **step_to_json(step)}, at_once=is_first or step.is_unusual)
+
+    def ranks(self, compared: Iterable[StepFacts]) -> None:
+        """Take in what a comparison of ranks says of earlier steps."""
+        for step in compared:
+            self._merge(step)
 
     def log(self, log: StepFacts) -> None:
         """Take in what the training log says of a step."""
-        self._write({"kind": "log", **step_to_json(log)})
+        self._merge(log)
+
+    def _merge(self, log: StepFacts) -> None:
+        self._write({"kind": "log", **step_to_json(log)}, at_once=log.is_unusual)
         for index in range(len(self._steps) - 1, -1, -1):
             if self._steps[index].step == log.step:
                 self._steps[index] = with_log(self._steps[index], log)
+                if log.is_unusual:
+                    self._unjudged = max(self._unjudged, len(self._steps) - index)
                 return
             if self._steps[index].step < log.step:
                 break
@@ -142,12 +173,19 @@ class Guard:
         Args:
             last: whether no step follows.
         """
-        recent = self._recent()
-        new = recent[-self._unjudged :] if self._unjudged else ()
-        is_due = last or self._unjudged >= PATIENCE or len(recent) <= PATIENCE
-        if is_due or any(step.is_unusual for step in new):
+        waiting = min(self._unjudged, len(self._steps))
+        new = (self._steps[-place] for place in range(1, waiting + 1))
+        if last or self._is_due() or any(step.is_unusual for step in new):
             self._unjudged = 0
-            self._review(recent)
+            began = time.perf_counter()
+            self._review(self._recent())
+            self._judged_at = time.perf_counter()
+            self._judging_took = self._judged_at - began
+
+    def _is_due(self) -> bool:
+        if self._unjudged >= PATIENCE or len(self._steps) <= AT_ONCE:
+            return True
+        return self._judging_took <= JUDGING * (time.perf_counter() - self._judged_at)
 
     def foresee(self, step: StepFacts) -> None:
         """The same with an unusual step whose update is still to come.
@@ -166,7 +204,7 @@ class Guard:
         return tuple(self._steps[i] for i in range(-min(RECENT, len(self._steps)), 0))
 
     def _review(self, recent: tuple[StepFacts, ...]) -> None:
-        report = self._judge(recent)
+        report = self._judge(recent, self._live)
         new = [cause for cause in report.causes if cause.code not in self._announced]
         if not new:
             return
@@ -211,9 +249,9 @@ class Guard:
         except (OSError, ValueError):
             self._record = None
 
-    def _judge(self, steps: tuple[StepFacts, ...]) -> Report:
+    def _judge(self, steps: tuple[StepFacts, ...], checks: Sequence[Check]) -> Report:
         if not steps and not self._structure and not self._failures:
-            return judge([], self._checks)  # nothing was watched yet, which is no clean bill
+            return judge([], checks)  # nothing was watched yet, which is no clean bill
         facts: dict[type, Any] = {**self._structure, Failure: tuple(self._failures)}
         if steps:
             facts[StepFacts] = steps
@@ -224,7 +262,7 @@ class Guard:
             absent=_ABSENT,
             path=str(self._folder / STEPS_FILE) if self._folder else None,
         )
-        return judge([evidence], self._checks)
+        return judge([evidence], checks)
 
     def _act(self, report: Report, new: list[Finding]) -> None:
         kept = {cause.code for cause in new}
@@ -236,15 +274,20 @@ class Guard:
                 if finding.code in kept or kept & set(finding.explained_by)
             ),
         )
-        logger.warning("\n%s", text.full(shown, summary=False))
+        if self._speaks:
+            logger.warning("\n%s", text.full(shown, summary=False))
         if all(cause.severity is not Severity.ERROR for cause in new):
             return
         if self.on_finding == "raise":
             raise TrainGuardError(shown)
         self.stop_requested = self.on_finding == "stop"
 
-    def _write(self, entry: dict[str, Any]) -> None:
-        """One line, flushed: a killed run keeps its evidence."""
-        if self._record is not None:
-            self._record.write(json.dumps(entry) + "\n")
+    def _write(self, entry: dict[str, Any], *, at_once: bool = True) -> None:
+        """One line, soon on the disk: a killed run keeps its evidence."""
+        if self._record is None:
+            return
+        self._record.write(json.dumps(entry) + "\n")
+        now = time.perf_counter()
+        if at_once or now - self._written_at >= WRITTEN_EVERY:
             self._record.flush()
+            self._written_at = now

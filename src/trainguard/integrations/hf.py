@@ -74,7 +74,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         self._logged_norm_is_real = True
         self._stepped = False
         self._scaled = False
-        self._printed: tuple[int, Any] | None = None
+        self._printed: tuple[int, Any, float | None] | None = None
         self._rates: tuple[float, ...] | None = None
 
     @property
@@ -135,6 +135,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
             stepped = self._stepped if is_seen else None
             new = self._recorder.finish(state.global_step, self._rates, stepped)
             self._guard.steps(new)
+            self._guard.ranks(self._recorder.apart())
             if not control.should_log:
                 self._review(state)
         return self._obey(control)
@@ -147,8 +148,11 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
             # Earlier callbacks may have changed `logs`; the history keeps what the Trainer said.
             said = state.log_history[-1] if state.log_history else logs
             if (log := log_facts(said, state.global_step)) is not None:
-                self._guard.log(log if self._logged_norm_is_real else replace(log, grad_norm=None))
-                self._printed = (state.global_step, logs)
+                shown = log_facts(logs, state.global_step)
+                printed = shown.logged_loss if shown is not None else None
+                norm = log.grad_norm if self._logged_norm_is_real else None
+                self._guard.log(replace(log, printed_loss=printed, grad_norm=norm))
+                self._printed = (state.global_step, logs, printed)
                 self._review(state)
         return self._obey(control)
 
@@ -166,9 +170,10 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
     def _take_printed(self) -> None:
         if self._printed is None or self._recorder is None:
             return
-        (step, logs), self._printed = self._printed, None
+        (step, logs, before), self._printed = self._printed, None
         with self._shielded("reading the log again"):
-            if (log := log_facts(logs, step)) is not None:
+            log = log_facts(logs, step)
+            if log is not None and log.logged_loss != before:
                 self._guard.log(StepFacts(step=step, printed_loss=log.logged_loss))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -179,6 +184,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         with self._shielded("ending the run"):
             if recorder is not None:
                 self._guard.steps(recorder.drain())
+                self._guard.ranks(recorder.apart(last=True))
                 self._review(state, last=True)
         with self._shielded("writing the report"):
             self._guard.close()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from trainguard.facts.steps import StepFacts
 from trainguard.findings import Report
+from trainguard.gather.step_tensors import is_shard
 from trainguard.integrations.guard import OVERHEAD, Guard, OnFinding, checked_overhead
 from trainguard.registry import select
 
@@ -65,11 +66,14 @@ def watch(
         TypeError: the optimizer is none of torch's.
     """
     folder = Path(output_dir) if output_dir is not None else None
+    is_first = _rank() == 0
     guard = Guard(
         subject=str(output_dir) if output_dir is not None else type(model).__name__,
-        folder=folder,
+        folder=folder if is_first else None,
         on_finding=on_finding,
         selected=select(ignored=ignore),
+        # Of a model in shards each process sees only its own.
+        speaks=is_first or any(map(is_shard, model.parameters())),
     )
     return LoopGuard(model, optimizer, guard, checked_overhead(overhead))
 
@@ -132,6 +136,7 @@ class LoopGuard:
         if recorder is not None:
             with self._shielded("ending the run"):
                 self._guard.steps(recorder.drain())
+                self._guard.ranks(recorder.apart(last=error is None))
                 if error is None:
                     self._guard.review(last=True)
         with self._shielded("writing the report"):
@@ -213,6 +218,7 @@ class LoopGuard:
             is_over = self._guard.stop_requested
             stepped = None if is_over else True
             self._guard.steps(self._recorder.finish(self._step, self._rates, stepped))
+            self._guard.ranks(self._recorder.apart())
             if is_over:
                 self._guard.steps(self._recorder.drain())
                 self._recorder = None
@@ -220,6 +226,13 @@ class LoopGuard:
 
     def _shielded(self, what: str) -> AbstractContextManager[None]:
         return self._guard.shielded(what, self._end)
+
+
+def _rank() -> int:
+    """Of this process among those that train together; 0 for a process alone."""
+    import torch.distributed as dist
+
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def _loss(tensors: Any) -> Any:

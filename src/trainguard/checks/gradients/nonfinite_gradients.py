@@ -50,7 +50,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from math import isfinite
 
-from trainguard.facts.steps import StepFacts, from_log_alone, observed, place
+from trainguard.facts.steps import StepFacts, from_log_alone, place
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
@@ -63,7 +63,8 @@ from trainguard.registry import check
 )
 def nonfinite_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire at the first step whose gradients are not finite, naming the parameters."""
-    measured = observed(steps, "grad_norm")
+    # Of a model in shards a process knows no norm, but what in its own shards is not finite.
+    measured = [s for s in steps if s.grad_norm is not None or s.nonfinite_tensors is not None]
     if not measured:
         yield NotChecked("no gradient norm was observed")
         return
@@ -91,7 +92,8 @@ def nonfinite_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChe
 
 
 def _is_bad(step: StepFacts) -> bool:
-    return step.grad_norm is not None and not isfinite(step.grad_norm) and step.stepped is not False
+    has_norm = step.grad_norm is not None and not isfinite(step.grad_norm)
+    return step.stepped is not False and (has_norm or bool(step.nonfinite_tensors))
 
 
 def _since_last_finite(measured: Sequence[StepFacts]) -> list[StepFacts]:
