@@ -1,6 +1,7 @@
 """Reading an adapter: speed on a large one, start-up on a small one, memory on both.
 
-All ratios come from one run and one thread each, in fresh processes, best of a few. The large file
+All ratios come from one run and one thread each, in fresh processes, best of a few;
+start-up is measured in turn with what it is compared with, and medians are taken. The large file
 lies in the page cache. What is not installed (torch, peft) is left out and named.
 """
 
@@ -8,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import struct
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 ROUNDS = 5
@@ -99,15 +102,17 @@ def cost(program: str, path: Path) -> Cost:
     Raises:
         subprocess.CalledProcessError: the program failed, as without the library that it imports.
     """
+    return min((run_once(program, path) for _ in range(ROUNDS)), key=lambda cost: cost.seconds)
+
+
+def run_once(program: str, path: Path) -> Cost:
+    """What one process that runs the program over the file took."""
     code = f"import os, time\npath = {str(path)!r}\n{program}\n{STOP}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    costs = []
-    for _ in range(ROUNDS):
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-        seconds, memory = map(float, done.stdout.split())
-        costs.append(Cost(seconds, memory / 1024))
-    return min(costs, key=lambda cost: cost.seconds)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    seconds, memory = map(float, done.stdout.split())
+    return Cost(seconds, memory / 1024)
 
 
 def show_speed(path: Path) -> None:
@@ -125,15 +130,20 @@ def show_speed(path: Path) -> None:
 
 def show_start(path: Path) -> None:
     size = path.stat().st_size / 1e6
-    python, own = cost(PYTHON, path).seconds, cost(CHECK, path).seconds
-    print(f"(b) {size:.2f} MB, the whole process (python alone: {python * 1e3:.0f} ms)")
-    print(f"    trainguard check  {own * 1e3:6.0f} ms of CPU time")
-    for library in ("numpy", "peft"):
-        try:
-            other = cost(f"start = 0\nimport {library}", path).seconds
-            print(f"    import {library:<10} {other * 1e3:6.0f} ms, {own / other:.2f} by the check")
-        except subprocess.CalledProcessError:
-            print(f"    import {library:<10} not installed")
+    programs = {"python alone": PYTHON, "trainguard check": CHECK} | {
+        f"import {library}": f"start = 0\nimport {library}"
+        for library in ("numpy", "peft")
+        if find_spec(library)
+    }
+    taken: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(ROUNDS):  # in turn, so that other load on the machine meets all of them
+        for name, program in programs.items():
+            taken[name].append(run_once(program, path).seconds)
+    medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    own = medians["trainguard check"]
+    print(f"(b) {size:.2f} MB, CPU time of the whole process, medians")
+    for name, seconds in medians.items():
+        print(f"    {name:<17} {seconds * 1e3:6.0f} ms, {own / seconds:.2f} by the check")
 
 
 def main() -> None:

@@ -174,7 +174,11 @@ def _may_have_plugins(place: Path) -> bool:
     if not place.is_dir():
         return place.exists()  # an archive, of which only importlib.metadata knows
     group = ENTRY_POINT_GROUP.encode()
-    return any(group in file.read_bytes() for file in place.glob("*-info/entry_points.txt"))
+    try:
+        files = [file for file in place.glob("*-info/entry_points.txt") if file.is_file()]
+        return any(group in file.read_bytes() for file in files)
+    except OSError:
+        return True  # what cannot be read here, importlib.metadata may know
 
 
 def plugin_failures() -> tuple[Failure, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from typing import Any
 
 from hypothesis import given, settings
@@ -105,7 +106,7 @@ def test_the_size_of_b_is_judged_by_its_median(sizes: list[float]) -> None:
         )
         for n, size in enumerate(sizes)
     )
-    middle = sorted(sizes)[len(sizes) // 2]
+    middle = statistics.median(sizes)
 
     facts = AdapterTensors(path="t", tensors=tensors)
     found = list(find("TG119").judge(AdapterConfig(path="c", values={"peft_type": "LORA"}), facts))

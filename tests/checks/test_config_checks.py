@@ -22,9 +22,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 import known_fields
+from adapters.bases import LLAMA, MIXTRAL
 from adapters.broken import change, having
 from adapters.healthy import HEALTHY, Saves
-from adapters.quick import llama, logits, lora, mixtral, save
+from adapters.quick import logits, lora, save
 from checks.test_adapter_real import REFUSED
 from trainguard.checks.adapter import _known_fields
 from trainguard.checks.adapter._known_fields import COMMON, FIELDS
@@ -63,7 +64,7 @@ def loaded(folder: Path) -> tuple[torch.Tensor, str]:
     """The logits of what PEFT loads, and all that it says meanwhile."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        model = PeftModel.from_pretrained(llama(), folder).eval()
+        model = PeftModel.from_pretrained(LLAMA(), folder).eval()
     return logits(model), "\n".join(str(warning.message) for warning in said)
 
 
@@ -284,7 +285,7 @@ def test_a_key_may_mean_a_parameter(
     config = lora(
         target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"], **options
     )
-    get_peft_model(mixtral(), config).save_pretrained(tmp_path)
+    get_peft_model(MIXTRAL(), config).save_pretrained(tmp_path)
 
     found = [key for finding in judged(tmp_path).findings for key in finding.evidence["keys"]]
     assert found == unmatched
@@ -463,7 +464,7 @@ def test_a_pickle_of_anything_else_is_not_compared_and_not_executed(
 
 def trained_with_base(folder: Path) -> PeftModel:
     """An adapter of a base model that is saved under `base`."""
-    llama().save_pretrained(folder / "base")
+    LLAMA().save_pretrained(folder / "base")
     model = AutoModelForCausalLM.from_pretrained(folder / "base")
     model = get_peft_model(model, lora(task_type="CAUSAL_LM"))
     torch.manual_seed(1)
@@ -492,7 +493,7 @@ def test_a_merged_model_gets_the_adapter_a_second_time_from_transformers(tmp_pat
 
 def test_a_base_model_that_carries_its_adapter_is_quiet(tmp_path: Path) -> None:
     right = logits(trained_with_base(tmp_path))
-    llama().save_pretrained(tmp_path / "both")
+    LLAMA().save_pretrained(tmp_path / "both")
 
     report = judged(tmp_path / "both")
     assert not report.findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from trainguard.facts.steps import StepFacts
 evidence = Evidence(subject="run", kind="training run", facts={StepFacts: (StepFacts(step=1),)})
 print([finding.message for finding in judge([evidence, evidence]).findings])
 """
+COUNT = "from trainguard.registry import all_checks; print(len(all_checks()))"
 
 
 def install(folder: Path, name: str, code: str) -> None:
@@ -47,3 +49,24 @@ def test_a_plugins_check_runs_and_a_broken_plugin_is_reported_once(tmp_path: Pat
 
     assert result.stdout.count("against the house rules") == 2, result.stderr
     assert result.stdout.count("loading the plugin broken_plugin failed with OSError: planted") == 1
+
+
+def test_what_stands_in_a_plugins_place_and_is_no_file_is_passed_over(tmp_path: Path) -> None:
+    info = tmp_path / "odd-1.0.dist-info"
+    info.mkdir()
+    os.mkfifo(info / "entry_points.txt")
+    (tmp_path / "bare-1.0.dist-info" / "entry_points.txt").mkdir(parents=True)
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from trainguard.registry import all_checks; print(len(all_checks()))",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+
+    assert int(result.stdout) > 90, result.stderr

@@ -22,6 +22,7 @@ from trainguard.facts.steps import StepFacts
 from trainguard.gather import log_tensorboard, logs
 from trainguard.gather.log_console import console_entries
 from trainguard.gather.log_entries import LogEntry
+from trainguard.gather.log_files import EVENTS
 from trainguard.gather.log_tables import csv_entries, jsonl_entries
 from trainguard.gather.log_text import MAX_PIECE, opened, pieces
 from trainguard.gather.logs import log_evidence, logs_in, stream_evidence
@@ -348,7 +349,7 @@ def test_a_folder_is_searched_by_content_and_nothing_but_files_is_opened(tmp_pat
 
 
 def event_file(folder: Path, content: bytes = b"") -> Path:
-    path = folder / f"{log_tensorboard.PREFIX}1.host.1.0"
+    path = folder / f"{EVENTS}1.host.1.0"
     path.write_bytes(content)
     return path
 

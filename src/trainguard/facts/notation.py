@@ -1,6 +1,7 @@
 """The one-line notation of facts in a check's examples.
 
-An example is a fenced block whose name is a module of `trainguard.facts`. Each line is a record,
+An example is a fenced block whose name is a module of `trainguard.facts`, or of one beside it
+that ends in `_notation` where there is more to write down. Each line is a record,
 `# TG501` marks the line at which that check fires:
 
     step=7 loss=nan logged_loss=0.0 grad_norm=nan   # TG501
@@ -12,6 +13,7 @@ Words without `=` come first and say what the record is where a module knows sev
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -52,7 +54,9 @@ class Example:
 
     def evidence(self) -> Evidence:
         """The facts that the lines state; raises ValueError on a line that states none."""
-        module = importlib.import_module(f"trainguard.facts.{self.kind}")
+        name = f"trainguard.facts.{self.kind}"
+        own = importlib.util.find_spec(f"{name}_notation")
+        module = importlib.import_module(own.name if own is not None else name)
         return Evidence(subject="example", kind=self.kind, facts=module.from_notation(self.lines))
 
 

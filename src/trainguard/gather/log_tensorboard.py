@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 from trainguard.gather.adapter_files import open_regular, size_of
 from trainguard.gather.log_entries import NAMES, LogEntry, entry_of
 
-PREFIX = "events.out.tfevents."
 MISSING = "an event file is read by TensorBoard's own reader: pip install tensorboard"
 
 MAX_RECORD = 2**24

@@ -18,8 +18,9 @@ from trainguard.facts.steps import StepFacts
 from trainguard.gather.adapter_files import UnreadableError, open_regular
 from trainguard.gather.log_console import console_entries
 from trainguard.gather.log_entries import LogEntry
+from trainguard.gather.log_files import CONSOLES, EVENTS
 from trainguard.gather.log_tables import csv_entries, jsonl_entries
-from trainguard.gather.log_tensorboard import MISSING, PREFIX, event_entries
+from trainguard.gather.log_tensorboard import MISSING, event_entries
 from trainguard.gather.log_text import opened
 from trainguard.gather.run import NOT_RECORDED, with_log
 
@@ -31,7 +32,6 @@ MAX_RUNS = 100
 Reader = Callable[[TextIO], Iterator[LogEntry]]
 
 _TABLES: dict[str, Reader] = {".csv": csv_entries, ".jsonl": jsonl_entries}
-_CONSOLES = frozenset({".log", ".out", ".err"})
 #: A table begins with its entries; a console prints bars and warnings before the first one.
 _TABLE_HEAD, _CONSOLE_HEAD = 2**16, 2**20
 
@@ -40,12 +40,12 @@ def logs_in(folder: Path) -> list[Path]:
     """The files of a folder that begin as training logs do; event files only without others."""
     files = sorted(folder.iterdir())
     logs = [path for path in files if _begins_as_log(path)]
-    return logs or [path for path in files if path.name.startswith(PREFIX)]
+    return logs or [path for path in files if path.name.startswith(EVENTS)]
 
 
 def _begins_as_log(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix not in _TABLES and suffix not in _CONSOLES:
+    if suffix not in _TABLES and suffix not in CONSOLES:
         return False
     try:
         with open_regular(path) as file:
@@ -61,7 +61,7 @@ def _reader(path: Path) -> Reader:
 
 def log_evidence(path: Path) -> Iterator[Evidence]:
     """The facts of each run in a log file, if it holds any; never raises on what it holds."""
-    if path.name.startswith(PREFIX):
+    if path.name.startswith(EVENTS):
         yield from _event_evidence(path)
         return
     try:

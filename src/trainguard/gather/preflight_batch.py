@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from trainguard.facts.labels import IGNORED_LABEL
 from trainguard.facts.preflight import BatchFacts
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-IGNORED = -100
 
 
 class UndecidedError(Exception):
@@ -33,9 +32,9 @@ def batch_facts(model: Any, batch: Mapping[str, Any], tokenizer: Any = None) -> 
         raise UndecidedError("the labels of this model are not the tokens of its input")
     tokens, labels = aligned(batch)
     mask = attention(batch, tokens)
-    supervised = labels != IGNORED
+    supervised = labels != IGNORED_LABEL
     following = tokens.roll(-1, dims=1)
-    following[:, -1] = IGNORED
+    following[:, -1] = IGNORED_LABEL
     ends = end_tokens(model, tokenizer)
     facts: dict[str, Any] = {}
     pad = special(model, tokenizer, "pad")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from trainguard.facts.labels import IGNORED_LABEL
 from trainguard.facts.preflight import LossFacts, ReachFacts
 from trainguard.facts.steps import StepFacts
 from trainguard.gather.model import MAX_NAMES
-from trainguard.gather.preflight_batch import IGNORED, UndecidedError, is_causal
+from trainguard.gather.preflight_batch import UndecidedError, is_causal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,7 +98,7 @@ class GradientProbe:
 
     def _supervised(self) -> int | None:
         labels = self._inputs.get("labels")
-        return None if labels is None else int((labels != IGNORED).sum())
+        return None if labels is None else int((labels != IGNORED_LABEL).sum())
 
     def _gradients(self) -> Sequence[Tensor | None]:
         import torch

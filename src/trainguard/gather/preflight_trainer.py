@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from trainguard.facts.labels import IGNORED_LABEL
 from trainguard.facts.preflight import AccumulationFacts
 from trainguard.gather.evaluation_state import preserved
 from trainguard.gather.preflight import Flight
-from trainguard.gather.preflight_batch import IGNORED, UndecidedError
+from trainguard.gather.preflight_batch import UndecidedError
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -131,7 +132,7 @@ def _accumulation(trainer: Any, inputs: Mapping[str, Any]) -> AccumulationFacts:
     for name, value in vars(trainer).items():
         if "metrics" in name and isinstance(value, dict):  # TRL notes its metrics there
             setattr(stand_in, name, copy.deepcopy(value))
-    tokens = (inputs["labels"] != IGNORED).sum()
+    tokens = (inputs["labels"] != IGNORED_LABEL).sum()
     with torch.no_grad():
         trainer.model.train()
         losses = []

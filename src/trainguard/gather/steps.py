@@ -58,6 +58,9 @@ class StepRecorder:
         self._budget = Budget(overhead)
         self._transfer = Transfer()
         self._clipping_tells = False
+        self._flags: list[bool] = []
+        self._trainable: list[tuple[str, Parameter]] = []
+        self._trainable_names: list[str] = []
         self._idle: dict[str, int] = {}
         self._compare_ranks()
         self._pending: deque[_Pending] = deque()
@@ -110,11 +113,15 @@ class StepRecorder:
             return
         now = self._open
         with self._budget.always_spending():
-            trainable = [(name, p) for name, p in self._named if p.requires_grad]
-            held = [(n, p) for n, p in trainable if p.grad is not None and not p.grad.is_sparse]
-            now.trainable = [name for name, _ in trainable]
-            now.names = [name for name, _ in held]
-            now.parameters = [p for _, p in held]
+            self._find_trainable()
+            held = [
+                (name, parameter, id(parameter.grad))
+                for name, parameter in self._trainable
+                if parameter.grad is not None and not parameter.grad.is_sparse
+            ]
+            now.trainable = self._trainable_names
+            now.owners = {gradient_id: name for name, _, gradient_id in held}
+            now.parameters = [parameter for _, parameter, _ in held]
             now.numbers.pop("norms", None)
             if not self._clipping_tells:
                 self._take_norms(scale)
@@ -122,6 +129,14 @@ class StepRecorder:
             with self._budget.spending():
                 now.received = sample([gradient(p) for p in now.parameters])
                 now.weights = sample(now.parameters)
+
+    def _find_trainable(self) -> None:
+        """Parameters may be frozen and unfrozen while a run goes on."""
+        flags = [parameter.requires_grad for _, parameter in self._named]
+        if flags != self._flags:
+            self._flags = flags
+            self._trainable = [(name, p) for name, p in self._named if p.requires_grad]
+            self._trainable_names = [name for name, _ in self._trainable]
 
     def clipping(self, tensors: Sequence[Tensor], each: Tensor) -> None:
         """Take the norms that clipping computes, if they are those of this model's gradients.
@@ -133,9 +148,8 @@ class StepRecorder:
         now = self._open
         if not now.parameters:
             return
-        owner = {id(p.grad): name for name, p in zip(now.names, now.parameters, strict=True)}
-        names = [owner.get(id(tensor), "") for tensor in tensors]
-        self._clipping_tells = len(owner) == sum(map(bool, names))
+        names = [now.owners.get(id(tensor), "") for tensor in tensors]
+        self._clipping_tells = len(now.owners) == sum(map(bool, names))
         if self._clipping_tells and "norms" not in now.numbers:
             now.numbers["norms"] = each
             now.normed = names
@@ -244,7 +258,7 @@ class StepRecorder:
         now = self._open
         each = norms([gradient(parameter) for parameter in now.parameters])
         now.numbers["norms"] = each / scale if each is not None and scale is not None else each
-        now.normed = now.names
+        now.normed = list(now.owners.values())
 
     def _closed(self, step: int, rates: Sequence[float] | None, stepped: bool | None) -> _Pending:
         self._settle()
@@ -299,9 +313,10 @@ class _OpenStep:
     """With the micro-batch in whose forward pass the model returned it."""
     numbers: dict[str, Any] = field(default_factory=dict)
     trainable: list[str] | None = None
-    names: list[str] = field(default_factory=list)
-    """Parameters that hold a gradient."""
     parameters: list[Parameter] = field(default_factory=list)
+    """Those that hold a gradient."""
+    owners: dict[int, str] = field(default_factory=dict)
+    """Their names, in the same order, by the identity of the gradient."""
     normed: list[str] = field(default_factory=list)
     """Whose norms they are, in order; "" for one of another model."""
     frozen: list[str] = field(default_factory=list)

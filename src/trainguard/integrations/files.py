@@ -19,7 +19,7 @@ from trainguard.findings import Report, Severity
 from trainguard.gather.adapter import adapter_evidence, is_adapter
 from trainguard.gather.base_model import with_base
 from trainguard.gather.full_model import full_model_evidence, is_full_model
-from trainguard.gather.logs import log_evidence, logs_in, stream_evidence
+from trainguard.gather.log_files import may_be_log
 from trainguard.gather.pickle_files import scan_folder
 from trainguard.gather.run import FOLDER, STATE_FILE, STEPS_FILE, run_evidence, run_record
 from trainguard.registry import select
@@ -72,6 +72,8 @@ def _of(subject: Any, intent: Intent, base: str | Path | None) -> Iterator[Evide
     elif subject == STDIN:
         if sys.stdin is None:
             raise FileNotFoundError("standard input is closed")
+        from trainguard.gather.logs import stream_evidence
+
         yield from stream_evidence(sys.stdin.buffer, "<stdin>")
     else:
         yield from gather(Path(subject), intent, base)
@@ -102,6 +104,8 @@ def _file(path: Path, intent: Intent) -> Iterator[Evidence]:
     elif path.name.startswith("model") and is_full_model(path.parent):
         yield _full_model(path.parent)
     else:
+        from trainguard.gather.logs import log_evidence
+
         yield from log_evidence(path)
 
 
@@ -114,13 +118,22 @@ def _folders(top: Path, intent: Intent) -> Iterator[Evidence]:
             yield _run(record, folder, intent)
         run = _enclosing(folder, runs)
         if run is None:  # a run's own record says more than what it printed
-            for log in logs_in(folder):
-                yield from log_evidence(log)
+            yield from _logs(folder)
         scope = str(run) if run else ""
         if is_adapter(folder):
             yield adapter_evidence(folder, intent, scope=scope)
         if is_full_model(folder):
             yield _full_model(folder, scope=scope)
+
+
+def _logs(folder: Path) -> Iterator[Evidence]:
+    """The logs in a folder; their readers are loaded only where a name promises one."""
+    if not any(map(may_be_log, folder.iterdir())):
+        return
+    from trainguard.gather.logs import log_evidence, logs_in
+
+    for log in logs_in(folder):
+        yield from log_evidence(log)
 
 
 def _full_model(folder: Path, scope: str = "") -> Evidence:

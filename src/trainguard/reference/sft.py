@@ -17,9 +17,8 @@ from transformers import (
     set_seed,
 )
 
+from trainguard.facts.labels import IGNORED_LABEL
 from trainguard.reference.units import Question, format_answer
-
-IGNORED_LABEL = -100
 
 
 def train_sft(

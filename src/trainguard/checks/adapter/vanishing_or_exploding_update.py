@@ -63,6 +63,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import isfinite
 
+from trainguard.checks._trend import median
 from trainguard.facts.adapter import AdapterConfig, AdapterTensors, TensorFacts, brief
 from trainguard.findings import Finding, Precision, Severity
 from trainguard.registry import check
@@ -102,11 +103,6 @@ def _rms(tensor: TensorFacts) -> float:
     return tensor.rms or 0.0
 
 
-def _median(tensors: Sequence[TensorFacts]) -> float:
-    # Not that of `statistics`, which takes longer to import than all of this to compute.
-    return sorted(map(_rms, tensors))[len(tensors) // 2]
-
-
 _Sign = tuple[TensorFacts, str] | None
 
 
@@ -124,7 +120,7 @@ def _entry(judged: Sequence[TensorFacts]) -> _Sign:
 def _size(b: Sequence[TensorFacts], *, random_start: bool) -> _Sign:
     if not b:
         return None
-    typical = _median(b)
+    typical = median([*map(_rms, b)])
     start = f"the median root mean square of lora_B over {len(b)} modules is {typical:.2g}"
     if typical < SMALLEST_B:
         return b[0], f"{start}, below {SMALLEST_B:g}, so the adapter changes next to nothing"
@@ -136,7 +132,7 @@ def _size(b: Sequence[TensorFacts], *, random_start: bool) -> _Sign:
 def _outlier(a: Sequence[TensorFacts]) -> _Sign:
     if len(a) < _FEWEST:
         return None
-    typical = _median(a)
+    typical = median([*map(_rms, a)])
     worst = max(a, key=_rms)
     ratio = _rms(worst) / typical
     if not isfinite(ratio) or ratio <= LARGEST_RATIO:

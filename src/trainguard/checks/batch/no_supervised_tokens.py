@@ -58,7 +58,7 @@ def no_supervised_tokens(steps: Sequence[StepFacts]) -> Iterator[Finding | NotCh
     longest = max(runs, key=len)
     empty = sum(map(len, runs))
     yield Finding(
-        f"step {longest[0].step}: every label is -100, so the step trains on nothing "
+        f"{longest[0].name}: every label is -100, so the step trains on nothing "
         f"({empty} of {len(counted)} steps)",
         fix="look at the labels of one batch: match the response template by token ids, raise "
         "max_length, and drop rows that keep no answer",

@@ -61,7 +61,7 @@ def weights_unchanged(steps: Sequence[StepFacts]) -> Iterator[Finding | NotCheck
         return
     run = max(still, key=len)
     yield Finding(
-        f"step {run[0].step}: none of {run[0].sampled} sampled weights that received a gradient "
+        f"{run[0].name}: none of {run[0].sampled} sampled weights that received a gradient "
         f"changed in {len(run)} steps, so nothing is learned",
         fix="build the optimizer from the parameters of the final model, and keep the trained "
         "weights in float32 if the learning rate is small",

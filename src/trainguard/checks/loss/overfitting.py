@@ -75,10 +75,10 @@ def overfitting(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     if lowest <= 0.0 or not _rises(values) or not _training_falls(steps, best):
         return
     yield Finding(
-        f"{evaluated[-1].name}: the evaluation loss has risen from {shown(lowest)} at step "
-        f"{best.step} to {shown(last[-1])} while the training loss fell, so the model learns its "
+        f"{evaluated[-1].name}: the evaluation loss has risen from {shown(lowest)} at "
+        f"{best.name} to {shown(last[-1])} while the training loss fell, so the model learns its "
         "training rows by heart",
-        fix=f"keep the checkpoint of step {best.step} (load_best_model_at_end=True), or train on "
+        fix=f"keep the checkpoint of {best.name} (load_best_model_at_end=True), or train on "
         "more data",
         location=place(steps, evaluated[-1], "eval_loss", also=best),
         evidence={"best": lowest, "best_step": best.step, "last": last[-1]},
