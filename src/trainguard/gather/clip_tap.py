@@ -113,7 +113,7 @@ def _agree(original: Callable[..., Tensor], tapped: Callable[..., Tensor]) -> bo
         for dtype in (torch.float32, torch.bfloat16):
             numbers = torch.arange(1.0, 1000.0, device="cpu")
             tensors = [(numbers[:size] / 7).sin().to(dtype) for size in (5, 100, 1000)]
-            if not torch.equal(original(tensors), tapped(tensors)):
+            if original(tensors).tolist() != tapped(tensors).tolist():
                 return False
     except Exception:  # a private function may have changed in any way
         return False
