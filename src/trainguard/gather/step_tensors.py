@@ -82,6 +82,19 @@ def detached(loss: Any) -> Any:
     return loss.detach() if loss.dim() == 0 else loss.detach().sum()
 
 
+def with_flaw(loss: Any, root: Any) -> Any:
+    """A loss as it is, but NaN where what the backward pass began at is not finite.
+
+    Args:
+        loss: scalar tensor, what the model returned.
+        root: tensor of any size, or None: the same times what a loop makes of it.
+    """
+    if root is None:
+        return loss
+    root = detached(root).to(loss.device, non_blocking=True)
+    return detached(loss) + (root - root)
+
+
 def is_integer_tensor(value: Any) -> bool:
     """Whether this can be labels of tokens."""
     import torch

@@ -154,15 +154,26 @@ class StepRecorder:
             now.numbers["norms"] = each
             now.normed = names
 
-    def about_to_update(self) -> None:
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the gradients of the step under way were dropped without an update."""
+        held = self._open.parameters
+        return bool(held) and held[0].grad is None
+
+    def about_to_update(self, found_inf: Tensor | None = None) -> None:
         """Compare the sampled gradients with what they were after the backward pass.
 
         Clipping scales them, by nearly zero at worst; what sets them to zero is something else.
+
+        Args:
+            found_inf: what a gradient scaler tells a fused optimizer, which skips by itself: a
+                device scalar that is not zero if it will.
         """
         import torch
 
         self._settle()
         now = self._open
+        now.numbers["skips"] = found_inf
         if now.received is None:
             return
         with self._budget.spending():
@@ -369,7 +380,7 @@ class _Pending:
             zero_gradients=len(total) - len(live) if total is not None else None,
             nonfinite_gradients=tuple(bad[:MAX_NAMES]),
             nonfinite_tensors=len(bad) if seen else None,
-            stepped=self.stepped,
+            stepped=False if _first(values, "skips") else self.stepped,
             sampled=_count(values, "sampled"),
             moved=_count(values, "moved"),
             drifted=_count(values, "drifted"),

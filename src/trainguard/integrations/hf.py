@@ -264,7 +264,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
     def _before_update(self, *_: Any) -> None:
         if self._recorder is not None:
             with self._shielded("comparing gradients"):
-                self._recorder.about_to_update()
+                self._recorder.about_to_update(getattr(self._optimizer, "found_inf", None))
 
     def _on_optimizer_ran(self, *_: Any) -> None:
         self._stepped = True

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from trainguard.facts.steps import StepFacts
 from trainguard.findings import Report
-from trainguard.gather.step_tensors import is_shard
+from trainguard.gather.step_tensors import is_shard, with_flaw
 from trainguard.integrations.guard import OVERHEAD, Guard, OnFinding, checked_overhead
 from trainguard.registry import select
 
@@ -114,6 +114,7 @@ class LoopGuard:
         Args:
             loss: the loss as it is logged.
         """
+        self._close_if_abandoned()
         with self._shielded("reading the log"):
             self._guard.log(StepFacts(step=self._step, logged_loss=float(loss)))
             self._guard.review()
@@ -131,6 +132,8 @@ class LoopGuard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is None:
+            self._close_if_abandoned()
         recorder = self._recorder
         self._end()
         if recorder is not None:
@@ -173,6 +176,7 @@ class LoopGuard:
         if torch.is_grad_enabled():
             self._labels = kwargs.get("labels")
             self._output_loss = None
+            self._close_if_abandoned()
 
     def _after_forward(self, module: Any, args: Any, output: Any) -> None:
         import torch
@@ -185,8 +189,10 @@ class LoopGuard:
         if self._recorder is None:
             return
         with self._shielded("watching a backward pass"):
-            seen = self._output_loss if self._output_loss is not None else _loss(tensors)
-            self._recorder.micro_batch(seen, {"labels": self._labels})
+            loss = _loss(tensors)
+            if self._output_loss is not None:
+                loss = with_flaw(self._output_loss, loss)
+            self._recorder.micro_batch(loss, {"labels": self._labels})
             self._recorder.gradients()
             self._labels = self._output_loss = None
 
@@ -201,7 +207,7 @@ class LoopGuard:
         if self._recorder is not None:
             with self._shielded("reading the learning rates"):
                 self._rates = learning_rates(self._optimizer)
-                self._recorder.about_to_update()
+                self._recorder.about_to_update(getattr(self._optimizer, "found_inf", None))
         if self._recorder is not None and self._guard.on_finding != "warn":
             with self._shielded("judging a step before its update"):
                 self._guard.foresee(self._recorder.so_far(self._step + 1, self._rates))
@@ -212,17 +218,27 @@ class LoopGuard:
         if self._recorder is None:
             return
         with self._shielded("closing a step"):
-            self._step += 1
             self._recorder.updated()
             # A step that was kept from its update is the last that is watched.
             is_over = self._guard.stop_requested
-            stepped = None if is_over else True
-            self._guard.steps(self._recorder.finish(self._step, self._rates, stepped))
-            self._guard.ranks(self._recorder.apart())
+            self._close(stepped=None if is_over else True)
             if is_over:
                 self._guard.steps(self._recorder.drain())
                 self._recorder = None
             self._guard.review()
+
+    def _close_if_abandoned(self) -> None:
+        """A scaler that skips calls no optimizer, and no hook: only the gradients are gone."""
+        if self._recorder is None or not self._recorder.is_abandoned:
+            return
+        with self._shielded("closing a step without an update"):
+            self._close(stepped=False)
+            self._guard.review()
+
+    def _close(self, *, stepped: bool | None) -> None:
+        self._step += 1
+        self._guard.steps(self._recorder.finish(self._step, self._rates, stepped))
+        self._guard.ranks(self._recorder.apart())
 
     def _shielded(self, what: str) -> AbstractContextManager[None]:
         return self._guard.shielded(what, self._end)

@@ -43,6 +43,9 @@ from trainguard.registry import check
 
 STEPS = 10
 
+OVERFLOWS = "train in bfloat16, or find the values that overflow or are NaN whatever the scale"
+NOT_CALLED = "call optimizer.step() between the backward pass and zero_grad()"
+
 
 @check(
     "TG405",
@@ -63,10 +66,14 @@ def skipped_steps(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     yield Finding(
         f"{run[0].name}: the optimizer was skipped {len(run)} times in a row "
         f"(of {len(seen)} steps), so the weights stay as they are",
-        fix="train in bfloat16, or find the values that overflow or are NaN whatever the scale",
+        fix=OVERFLOWS if any(map(_may_overflow, run)) else NOT_CALLED,
         location=place(steps, run[0], "stepped"),
         evidence={"steps": len(run), "observed": len(seen)},
     )
+
+
+def _may_overflow(step: StepFacts) -> bool:
+    return step.nonfinite_tensors != 0
 
 
 def _is_skipped(step: StepFacts) -> bool:

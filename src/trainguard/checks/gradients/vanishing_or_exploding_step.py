@@ -18,6 +18,11 @@ step=1 loss=1.1 lr=0.5 update_ratio=1.3   # TG406
 steps=2-20 loss=19.5 lr=0.5 update_ratio=0.3
 ```
 
+```steps
+step=1 loss=2.3 lr=1e30 nonfinite_tensors=0 update_ratio=3e31   # TG406
+step=2 loss=nan lr=1e30
+```
+
 ## Instead
 Choose a learning rate by which one step changes about a thousandth of the weights' size: 1e-5 for
 a whole pretrained model and 2e-4 for LoRA with Adam are usual.
@@ -47,12 +52,16 @@ Small: the median of five or more updates, at half the highest learning rate or 
 was reached, below 1e-8 (SageMaker Debugger's default): ten thousand of them change the weights by
 at most 1e-4. Full fine-tuning at 1e-7 with Adam measured: 1e-8 to 2e-7. Large: an update of 0.05,
 after which every loss, at least sixteen, is above twice all that were before it and above 1 nat. A
-tiny trained model at 20 to 600 times a good learning rate measured: 0.06 to 30.
+tiny trained model at 20 to 600 times a good learning rate measured: 0.06 to 30. An update of a
+million times the weights' size, at a rate of one or more, needs no more than a loss that is not
+finite after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from math import isfinite
 
 from trainguard.checks._trend import (
     LEAST_LOSS,
@@ -70,6 +79,8 @@ SMALL = 1e-8
 LARGE = 0.05
 FACTOR = 2.0
 AFTER = 16
+#: Next to no weight is so small that a sane update is this many times its size.
+CERTAINLY_LARGE = 1e6
 
 
 @check(
@@ -83,6 +94,7 @@ AFTER = 16
         "TG403",
         "TG407",
         "TG408",
+        "TG409",
         "TG501",
         "TG502",
         "TG507",
@@ -99,8 +111,18 @@ def vanishing_or_exploding_step(steps: Sequence[StepFacts]) -> Iterator[Finding 
     if len(measured) >= STEPS and 0.0 < median(ratios) < SMALL:
         yield _too_small(steps, measured[0], median(ratios))
     for step, before, since in _wrecking(steps):
-        yield _too_large(steps, step, before, since)
+        yield _too_large(
+            steps,
+            step,
+            f"the loss, at most {shown(before)} until then, is at least {shown(since)} ever since",
+            {"before": before, "lowest_since": since},
+        )
         return
+    for step, after in pairwise(steps):
+        if _overflows(step, after):
+            lost = f"the loss of {after.name} is no finite number"
+            yield _too_large(steps, step, lost, {})
+            return
 
 
 def _too_small(steps: Sequence[StepFacts], first: StepFacts, ratio: float) -> Finding:
@@ -114,14 +136,15 @@ def _too_small(steps: Sequence[StepFacts], first: StepFacts, ratio: float) -> Fi
     )
 
 
-def _too_large(steps: Sequence[StepFacts], step: StepFacts, before: float, since: float) -> Finding:
+def _too_large(
+    steps: Sequence[StepFacts], step: StepFacts, lost: str, evidence: dict[str, float]
+) -> Finding:
     return Finding(
         f"{step.name}: the update is {step.update_ratio:.2g} times the size of the weights at "
-        f"a learning rate of {_rate(step)}, and the loss, at most {shown(before)} until then, is "
-        f"at least {shown(since)} ever since, so what the model knew is lost",
+        f"a learning rate of {_rate(step)}, and {lost}, so what the model knew is lost",
         fix="lower the learning rate by a factor of ten or more, and warm up",
         location=place(steps, step, "update_ratio"),
-        evidence={"update_ratio": step.update_ratio, "before": before, "lowest_since": since},
+        evidence={"update_ratio": step.update_ratio, **evidence},
     )
 
 
@@ -139,6 +162,16 @@ def _wrecking(steps: Sequence[StepFacts]) -> Iterator[tuple[StepFacts, float, fl
         is_large = step.update_ratio is not None and step.update_ratio >= LARGE
         if is_large and before > 0.0 and lowest > max(FACTOR * before, LEAST_LOSS):
             yield step, before, lowest
+
+
+def _overflows(step: StepFacts, after: StepFacts) -> bool:
+    """Whether a rate beyond any doubt stands between a finite loss and one that is not."""
+    if step.loss is None or after.loss is None or step.update_ratio is None:
+        return False
+    # At a usual rate an update overflows by the precision of the weights, which others judge.
+    is_beyond = max(step.learning_rates or (0.0,)) >= 1.0
+    is_beyond = is_beyond and not step.update_ratio < CERTAINLY_LARGE  # of infinite weights: NaN
+    return is_beyond and not step.nonfinite_tensors and isfinite(step.loss) > isfinite(after.loss)
 
 
 def _rate(step: StepFacts) -> str:

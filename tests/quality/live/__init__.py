@@ -1,0 +1,1 @@
+"""Real runs with one fault each, and their healthy twins."""
