@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test fuzz table lint format types layers bench clean
+.PHONY: demo test fuzz table matrix lint format types layers bench clean
 
 demo: $(READY)  ## one training four ways, three of them sabotaged, each diagnosed
 	$(BIN)/trainguard demo
@@ -23,6 +23,9 @@ fuzz: $(READY)  ## 100 000 damaged inputs, at most 25 minutes; the test suite ha
 
 table: $(READY)  ## every type of PEFT and every fault: what PEFT says, what trainguard says
 	$(BIN)/python -m tests.adapter_table
+
+matrix: $(READY)  ## every sabotaged run with the cause that was named, and the healthy twins
+	$(BIN)/python -m tests.quality.live
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -3,7 +3,8 @@
 ## Why is this bad?
 A gradient scaler skips a step whose gradients overflow and halves its factor. It finds a factor
 that works within some steps. If it does not, the gradients overflow for another reason, no step
-is ever made, and the loss goes up and down with the data as if something happened.
+is ever made, and the loss goes up and down with the data as if something happened. A loop that
+never calls its optimizer looks the same.
 
 ## Example
 ```steps
@@ -43,6 +44,7 @@ from trainguard.registry import check
 
 STEPS = 10
 
+#: Fixes of steps whose gradients may overflow, and of those whose gradients are finite.
 OVERFLOWS = "train in bfloat16, or find the values that overflow or are NaN whatever the scale"
 NOT_CALLED = "call optimizer.step() between the backward pass and zero_grad()"
 

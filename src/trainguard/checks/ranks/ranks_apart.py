@@ -9,7 +9,7 @@ rank that resumed from another checkpoint end here. The log of rank zero looks h
 ## Example
 ```steps
 steps=1-2 loss=2.3 ranks=2 ranks_apart_tensors=0
-step=3 loss=2.2 ranks=2 ranks_apart='["lm_head.weight"]' ranks_apart_tensors=1   # TG411
+step=3 loss=2.2 ranks=2 ranks_apart='["lm_head.weight"]' ranks_apart_tensors=1   # TG901
 ```
 
 ## Instead
@@ -36,7 +36,7 @@ from trainguard.findings import Finding, NotChecked, Precision, Severity
 from trainguard.registry import check
 
 
-@check("TG411", severity=Severity.WARNING, precision=Precision.HIGH)
+@check("TG901", severity=Severity.WARNING, precision=Precision.HIGH)
 def ranks_apart(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire at the first step after which ranks that were equal hold different weights."""
     compared = observed(steps, "ranks_apart_tensors")

@@ -1,0 +1,1 @@
+"""TG9xx: rewards, generation and ranks."""
