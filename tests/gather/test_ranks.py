@@ -98,5 +98,18 @@ def test_a_rank_that_is_gone_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatc
     assert first.drain() == []
 
 
+def test_the_store_holds_a_bounded_number_of_steps_whoever_reads_them() -> None:
+    first, second = pair()
+    for step in range(200):
+        second.publish(step, [float(step), 0.0])
+    for step in range(200):
+        first.publish(step, [float(step), 0.0])
+    steps = list(first.arrived())
+
+    # That of step 136, the oldest that is left, takes the place of the beginning.
+    assert [step.step for step in steps] == list(range(137, 200))
+    assert second._store.num_keys() == ranks.KEPT
+
+
 def test_a_process_alone_compares_nothing() -> None:
     assert ranks.rank_comparison(["a"]) is None

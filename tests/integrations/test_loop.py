@@ -195,3 +195,47 @@ def test_backward_from_several_tensors_and_from_an_edge_is_watched() -> None:
 
     assert guard.report.findings == ()
     assert "TG402" in guard.report.checked
+
+
+def test_a_closure_that_is_evaluated_many_times_is_one_step() -> None:
+    model = tiny.model()
+    ids = torch.tensor(tiny.rows(4)["input_ids"])
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=15)
+    evaluations = 0
+
+    def closure() -> torch.Tensor:
+        nonlocal evaluations
+        evaluations += 1
+        optimizer.zero_grad()
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        return loss
+
+    with watch(model, optimizer) as guard:
+        for _ in range(2):
+            optimizer.step(closure)
+
+    assert evaluations > 20
+    assert guard.report.findings == ()
+
+
+def test_a_step_whose_gradients_are_dropped_is_a_step_that_was_skipped(tmp_path: Path) -> None:
+    model = tiny.model()
+    ids = torch.tensor(tiny.rows(4)["input_ids"])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with watch(model, optimizer, output_dir=tmp_path) as guard:
+        for step in range(1, 5):
+            model(input_ids=ids, labels=ids).loss.backward()
+            if step != 2:
+                optimizer.step()
+            optimizer.zero_grad()
+
+    lines = (tmp_path / "trainguard" / "steps.jsonl").read_text().splitlines()
+    steps = [entry for entry in map(json.loads, lines) if entry["kind"] == "step"]
+    assert [(entry["step"], entry["stepped"]) for entry in steps] == [
+        (1, True),
+        (2, False),
+        (3, True),
+        (4, True),
+    ]
+    assert guard.report.findings == ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from trainguard.facts.steps import StepFacts
@@ -23,9 +24,14 @@ if TYPE_CHECKING:
 HASH_BITS = 24
 #: Any large odd number; it spreads the bits of each element over the hash.
 MULTIPLIER = 0x9E3779B97F4A7C15 - (1 << 64)
+#: Steps of which the store keeps the hashes; a later one takes the place of the one so many before.
+KEPT = 64
 #: Seconds that rank zero waits at the end of a run for what others still have to say.
 PATIENCE = 2.0
 MAX_NAMES = 20
+
+#: The runs of this process, the same on every rank: what one leaves in the store is no other's.
+_runs = count()
 
 
 class WeightHashes:
@@ -79,10 +85,11 @@ class RankComparison:
     def publish(self, step: int, hashes: Iterable[float]) -> None:
         """Say what this rank holds after a step; 0 stands for before the first."""
         whole = [int(number) for number in hashes]
-        if self._rank == 0:
-            self._own[step] = whole
-        else:
-            self._store.set(_key(step, self._rank), json.dumps(whole))
+        if self._rank != 0:
+            self._store.set(_key(step, self._rank), json.dumps([step, *whole]))
+            return
+        self._own[step] = whole
+        self._own.pop(step - KEPT, None)  # of which the others have not spoken, nor will
 
     def arrived(self) -> Iterator[StepFacts]:
         """On rank zero, the steps of which every rank has spoken, in order."""
@@ -91,14 +98,18 @@ class RankComparison:
             keys = [_key(step, rank) for rank in others]
             if not self._store.check(keys):
                 return
+            said = [json.loads(self._store.get(key)) for key in keys]
+            if any(at < step for at, *_ in said):
+                return
             own = self._own.pop(step)
-            theirs = [json.loads(self._store.get(key)) for key in keys]
-            for key in keys:
-                self._store.delete_key(key)
+            if any(at > step for at, *_ in said):
+                continue
             apart = [
                 name
-                for place, name in enumerate(self._names)
-                if any(hashes[place] != own[place] for hashes in theirs)
+                for name, mine, *theirs in zip(
+                    self._names, own, *(hashes for _, *hashes in said), strict=True
+                )
+                if any(other != mine for other in theirs)
             ]
             if self._are_replicas is None:
                 self._are_replicas = not apart
@@ -129,9 +140,9 @@ def rank_comparison(names: Sequence[str]) -> RankComparison | None:
     find = getattr(dist.distributed_c10d, "_get_default_store", None)
     if dist.get_world_size() < 2 or find is None:
         return None
-    store = dist.PrefixStore("trainguard", find())
+    store = dist.PrefixStore(f"trainguard {next(_runs)}", find())
     return RankComparison(store, dist.get_rank(), dist.get_world_size(), names)
 
 
 def _key(step: int, rank: int) -> str:
-    return f"{step}/{rank}"
+    return f"{step % KEPT}/{rank}"

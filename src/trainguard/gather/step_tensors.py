@@ -89,10 +89,11 @@ def with_flaw(loss: Any, root: Any) -> Any:
         loss: scalar tensor, what the model returned.
         root: tensor of any size, or None: the same times what a loop makes of it.
     """
+    loss = detached(loss)
     if root is None:
         return loss
-    root = detached(root).to(loss.device, non_blocking=True)
-    return detached(loss) + (root - root)
+    root = detached(root)
+    return loss + (root - root).to(getattr(loss, "device", root.device), non_blocking=True)
 
 
 def is_integer_tensor(value: Any) -> bool:

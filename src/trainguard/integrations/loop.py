@@ -94,6 +94,7 @@ class LoopGuard:
         self._undo: list[Any] = []
         self._recorder: Any = None
         self._step = 0
+        self._updating = False
         self._rates: tuple[float, ...] | None = None
         self._labels: Any = None
         self._output_loss: Any = None
@@ -204,6 +205,7 @@ class LoopGuard:
     def _before_step(self, *_: Any) -> None:
         from trainguard.gather.steps import drop_gradients, learning_rates
 
+        self._updating = True
         if self._recorder is not None:
             with self._shielded("reading the learning rates"):
                 self._rates = learning_rates(self._optimizer)
@@ -215,6 +217,7 @@ class LoopGuard:
             drop_gradients(self._optimizer)
 
     def _after_step(self, *_: Any) -> None:
+        self._updating = False
         if self._recorder is None:
             return
         with self._shielded("closing a step"):
@@ -228,8 +231,11 @@ class LoopGuard:
             self._guard.review()
 
     def _close_if_abandoned(self) -> None:
-        """A scaler that skips calls no optimizer, and no hook: only the gradients are gone."""
-        if self._recorder is None or not self._recorder.is_abandoned:
+        """A scaler that skips calls no optimizer, and no hook: only the gradients are gone.
+
+        So they are within `optimizer.step(closure)`, which evaluates the model again and again.
+        """
+        if self._updating or self._recorder is None or not self._recorder.is_abandoned:
             return
         with self._shielded("closing a step without an update"):
             self._close(stepped=False)
