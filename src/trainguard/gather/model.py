@@ -91,8 +91,11 @@ def _adapter_parameters(model: Module) -> Iterator[Parameter]:
         return
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.tuners.xlora.classifier import XLoraClassifier
 
     for module in model.modules():
+        if isinstance(module, XLoraClassifier):  # all that X-LoRA trains; its experts are frozen
+            yield from module.parameters()
         if isinstance(module, BaseTunerLayer):
             for layer in module.adapter_layer_names:
                 yield from _of_active(getattr(module, layer, None), module.active_adapters)
