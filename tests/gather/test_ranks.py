@@ -88,6 +88,15 @@ def test_ranks_that_begin_apart_are_no_replicas() -> None:
     assert list(first.arrived()) == []
 
 
+def test_the_parts_of_a_pipeline_are_no_replicas() -> None:
+    first, second = pair()
+    for step in (0, 1):
+        first.publish(step, [1.0, 2.0])
+        second.publish(step, [1.0, 2.0, 3.0])
+
+    assert list(first.arrived()) == []
+
+
 def test_a_rank_that_is_gone_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "PATIENCE", 0.05)
     first, second = pair()

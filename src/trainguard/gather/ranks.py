@@ -104,15 +104,16 @@ class RankComparison:
             own = self._own.pop(step)
             if any(at > step for at, *_ in said):
                 continue
+            others_hashes = [hashes for _, *hashes in said]
             apart = [
                 name
-                for name, mine, *theirs in zip(
-                    self._names, own, *(hashes for _, *hashes in said), strict=True
-                )
+                for name, mine, *theirs in zip(self._names, own, *others_hashes, strict=False)
                 if any(other != mine for other in theirs)
             ]
             if self._are_replicas is None:
-                self._are_replicas = not apart
+                # The ranks of a pipeline hold different parts of one model.
+                has_all = all(len(hashes) == len(own) for hashes in others_hashes)
+                self._are_replicas = has_all and not apart
             elif self._are_replicas:
                 yield StepFacts(
                     step=step,
