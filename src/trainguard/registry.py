@@ -171,10 +171,10 @@ def _plugins() -> Iterable[EntryPoint]:
 
 def _may_have_plugins(place: Path) -> bool:
     """Whether a distribution in a place of the import path may name checks, by its text alone."""
-    if not place.is_dir():
-        return place.exists()  # an archive, of which only importlib.metadata knows
     group = ENTRY_POINT_GROUP.encode()
     try:
+        if not place.is_dir():
+            return place.exists()  # an archive, of which only importlib.metadata knows
         files = [file for file in place.glob("*-info/entry_points.txt") if file.is_file()]
         return any(group in file.read_bytes() for file in files)
     except OSError:

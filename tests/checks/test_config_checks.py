@@ -33,10 +33,10 @@ from trainguard.engine import judge
 from trainguard.facts.adapter import (
     PREFIX,
     AdapterConfig,
-    AdapterFormats,
     AdapterTensors,
     TensorFacts,
 )
+from trainguard.facts.adapter_comparison import AdapterFormats
 from trainguard.findings import Finding, NotChecked, Report, Severity
 from trainguard.gather.adapter import adapter_evidence
 from trainguard.registry import find, select

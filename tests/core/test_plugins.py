@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECK = '''"""A plugin's check."""
 from trainguard.findings import Finding, Precision, Severity
 from trainguard.registry import check
@@ -26,6 +28,26 @@ evidence = Evidence(subject="run", kind="training run", facts={StepFacts: (StepF
 print([finding.message for finding in judge([evidence, evidence]).findings])
 """
 COUNT = "from trainguard.registry import all_checks; print(len(all_checks()))"
+#: Some systems let the owner read everything, so that the refusal is made here.
+REFUSE = """
+import sys
+from pathlib import Path
+
+from trainguard.registry import all_checks
+
+folder, call = Path(sys.argv[1]), sys.argv[2]
+allowed = getattr(Path, call)
+
+
+def refused(path):
+    if path.is_relative_to(folder):
+        raise PermissionError(13, "Permission denied")
+    return allowed(path)
+
+
+setattr(Path, call, refused)
+print([check.name for check in all_checks()])
+"""
 
 
 def install(folder: Path, name: str, code: str) -> None:
@@ -57,11 +79,7 @@ def test_what_stands_in_a_plugins_place_and_is_no_file_is_passed_over(tmp_path: 
     os.mkfifo(info / "entry_points.txt")
     (tmp_path / "bare-1.0.dist-info" / "entry_points.txt").mkdir(parents=True)
     result = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from trainguard.registry import all_checks; print(len(all_checks()))",
-        ],
+        [sys.executable, "-c", COUNT],
         capture_output=True,
         text=True,
         check=False,
@@ -70,3 +88,17 @@ def test_what_stands_in_a_plugins_place_and_is_no_file_is_passed_over(tmp_path: 
     )
 
     assert int(result.stdout) > 90, result.stderr
+
+
+@pytest.mark.parametrize("call", ["is_dir", "read_bytes"])
+def test_a_place_that_cannot_be_read_may_have_plugins(tmp_path: Path, call: str) -> None:
+    install(tmp_path, "house_plugin", CHECK)
+    result = subprocess.run(
+        [sys.executable, "-c", REFUSE, str(tmp_path), call],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+
+    assert "house-rule" in result.stdout, result.stderr

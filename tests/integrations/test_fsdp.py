@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 @pytest.mark.parametrize(
     ("way", "causes"),
-    [("healthy", []), ("nan", [("TG401", 3)]), ("forgotten", [("TG203", None)])],
+    [("healthy", []), ("nan", [("TG502", 3)]), ("forgotten", [("TG203", None)])],
 )
 def test_each_rank_judges_what_its_shards_show(
     way: str, causes: list[tuple[str, int | None]]

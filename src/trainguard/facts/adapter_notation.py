@@ -12,14 +12,13 @@ from trainguard.facts.adapter import (
     WEIGHTS_NAME,
     AdapterConfig,
     AdapterFiles,
-    AdapterFormats,
     AdapterTensors,
     FileProblem,
-    ModelBesideAdapter,
     TensorFacts,
     ZeroTail,
     repeats,
 )
+from trainguard.facts.adapter_comparison import AdapterFormats, ModelBesideAdapter
 from trainguard.facts.base_model import noted_base, noted_shape
 from trainguard.facts.intent import Intent
 from trainguard.facts.tokenizer import TOKENIZER_NAME, TokenizerFacts

@@ -16,12 +16,11 @@ from trainguard.facts.adapter import (
     WEIGHTS_NAME,
     AdapterConfig,
     AdapterFiles,
-    AdapterFormats,
     AdapterTensors,
     FileProblem,
-    ModelBesideAdapter,
     TensorFacts,
 )
+from trainguard.facts.adapter_comparison import AdapterFormats, ModelBesideAdapter
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.intent import Intent
 from trainguard.facts.pickles import PickleFacts

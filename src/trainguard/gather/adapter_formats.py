@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from trainguard.facts.adapter import PICKLE_NAME, WEIGHTS_NAME, AdapterFormats
+from trainguard.facts.adapter import PICKLE_NAME, WEIGHTS_NAME
+from trainguard.facts.adapter_comparison import AdapterFormats
 from trainguard.gather._tensor_bytes import same_bytes
 from trainguard.gather.adapter_files import UnreadableError, header_of, open_regular, size_of
 from trainguard.gather.pickle_layouts import Scan, scan

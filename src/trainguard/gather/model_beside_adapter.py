@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from trainguard.facts.adapter import AdapterConfig, AdapterTensors, ModelBesideAdapter
+from trainguard.facts.adapter import AdapterConfig, AdapterTensors
+from trainguard.facts.adapter_comparison import ModelBesideAdapter
 from trainguard.gather._tensor_bytes import same_bytes
 from trainguard.gather.adapter_files import UnreadableError, open_regular
 from trainguard.gather.base_model import headers, weight_files

@@ -35,7 +35,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainguard.facts.adapter import AdapterFiles, ModelBesideAdapter, brief
+from trainguard.facts.adapter import AdapterFiles, brief
+from trainguard.facts.adapter_comparison import ModelBesideAdapter
 from trainguard.findings import Finding, Location, NotChecked, Precision, Severity
 from trainguard.registry import check
 

@@ -35,13 +35,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from trainguard.facts.adapter import (
-    PICKLE_NAME,
-    WEIGHTS_NAME,
-    AdapterFiles,
-    AdapterFormats,
-    brief,
-)
+from trainguard.facts.adapter import PICKLE_NAME, WEIGHTS_NAME, AdapterFiles, brief
+from trainguard.facts.adapter_comparison import AdapterFormats
 from trainguard.findings import Finding, Location, NotChecked, Precision, Severity
 from trainguard.registry import check
 
