@@ -39,6 +39,7 @@ def judge(
         findings=explain(tally.findings, explains),
         checked=tuple(sorted(tally.ran)),
         not_checked=(*tally.undecided, *_without_evidence(checks, tally)),
+        notes=tuple(note for evidence in evidences for note in evidence.notes),
         subjects=tuple(Subject(evidence.subject, evidence.kind) for evidence in evidences),
         fail_on=fail_on,
     )

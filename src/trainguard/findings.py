@@ -164,6 +164,8 @@ class Report:
     """Codes of the checks that decided on at least one subject, sorted."""
     not_checked: tuple[NotChecked, ...] = ()
     subjects: tuple[Subject, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was measured or declared and is no finding, such as a score with its interval."""
     fail_on: Severity | None = Severity.ERROR
     """The mildest severity that fails; None never fails."""
 
@@ -201,6 +203,7 @@ class Report:
             "findings": [finding.to_dict() for finding in self.findings],
             "checked": list(self.checked),
             "not_checked": [entry.to_dict() for entry in self.not_checked],
+            "notes": list(self.notes),
             "summary": {
                 **{severity.value: self.count(severity) for severity in Severity},
                 "causes": len(self.causes),

@@ -278,8 +278,8 @@ ATTACKS = {
     closure: ("TG601", "LLM.answer"),
     class_attribute: ("TG601", "LLM.answer"),
     class_attribute_with_fallback: ("TG601", "LLM.answer"),
-    cheating_subclass: ("TG603", "muted_right"),
-    timed_cheating_subclass: ("TG603", "muted_right"),
+    cheating_subclass: ("TG606", "Tuned.answer"),
+    timed_cheating_subclass: ("TG606", "Tuned.answer"),
     generate_replaced: ("TG601", "LlamaForCausalLM.generate"),
     logits_processor: ("TG601", "LlamaForCausalLM.generate"),
     forward_replaced: ("TG601", "LlamaForCausalLM.forward"),
@@ -334,7 +334,7 @@ def test_a_table_of_half_of_the_questions_is_found(llm: LLM, table: dict[str, st
     report = audited(llm, table)
 
     assert [cause.code for cause in report.causes] == ["TG601"]
-    assert {finding.code for finding in report.findings} == {"TG601", "TG603"}
+    assert {finding.code for finding in report.findings} == {"TG601", "TG603", "TG606"}
 
 
 def test_a_mock_in_place_of_the_object_cannot_be_proven_but_is_said() -> None:
@@ -346,7 +346,7 @@ def test_a_mock_in_place_of_the_object_cannot_be_proven_but_is_said() -> None:
     assert [(cause.code, cause.severity) for cause in report.causes] == [
         ("TG601", Severity.WARNING)
     ]
-    assert {entry.code for entry in report.not_checked} == {"TG602", "TG603"}
+    assert {"TG602", "TG603"} <= {entry.code for entry in report.not_checked}
 
 
 def test_a_fake_that_is_gone_after_the_evaluation_leaves_it_undecided(

@@ -498,7 +498,7 @@ def test_an_object_without_a_torch_model_is_not_judged() -> None:
 
     reasons = undecided(audited(Client(), dict(zip(QUESTIONS, QUESTIONS, strict=True))))
 
-    assert reasons.keys() == {"TG602", "TG603"}
+    assert reasons.keys() >= {"TG602", "TG603", "TG604"}
     assert "no torch module with embeddings was found on the object Client" in reasons["TG603"]
     assert "pass model=" in reasons["TG602"]
 

@@ -7,12 +7,8 @@ now all the same; an answer that is still right came from somewhere else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
-
-if TYPE_CHECKING:
-    from trainguard.facts.notation import Line
+from typing import ClassVar
 
 #: A guesser of yes-or-no questions gives eight right answers in a row once in 256 tries.
 FEW = 8
@@ -40,6 +36,8 @@ class MethodFacts:
     reasons."""
     reaches_original: bool = False
     """Whether the method that the class defines can be reached from it."""
+    allowed: str = ""
+    """Why its author declared it legitimate (`allow_override`); empty if nobody did."""
     right_without: float | None = None
     """Right answers of the control, model muted, while the original method stood in its place
     again; None if that could not be tried."""
@@ -61,11 +59,14 @@ class WitnessFacts:
     positions: int | None
     """Token positions that went through the model's input embeddings; None if the hook cannot
     see them (compiled model, cached method)."""
+    generated: int | None = None
+    """Positions for which the output head named a next token; None where it was not seen."""
 
     @property
     def missing(self) -> int:
-        """Answers that cannot have come from the model: each needs at least one position."""
-        return 0 if self.positions is None else max(0, self.questions - self.positions)
+        """Answers that cannot have come from the model: each needs one position and one token."""
+        seen = [count for count in (self.positions, self.generated) if count is not None]
+        return max(0, self.questions - min(seen, default=self.questions))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,9 @@ class ControlFacts:
     repeated: int = 0
     """Answers, model muted, that embedded nothing and repeat what the model was seen to answer
     before: a response cache."""
+    silent_answer: str | None = None
+    """The answer to every question, model muted, if it is one and the same, a number, and read
+    out of a generated text; None otherwise."""
 
     @property
     def undecided(self) -> str:
@@ -150,6 +154,8 @@ class EvaluationFacts:
     control: ControlFacts | None = None
     unavailable: str = ""
     """Why there is no control, or no witness."""
+    oracle: str = ""
+    """Why the object may know its references, as its user declared; empty if nobody did."""
 
     @property
     def short(self) -> WitnessFacts | None:
@@ -157,36 +163,20 @@ class EvaluationFacts:
         return next((witness for witness in self.witnesses if witness.missing), None)
 
     @property
+    def declared(self) -> str:
+        """What the user declared that explains answers without the model; empty if nothing."""
+        if self.oracle:
+            return f"declared an oracle: {self.oracle}"
+        allowed = [method for method in self.methods if method.allowed and self.decides(method)]
+        return "; ".join(f"{one.key} declared: {one.allowed}" for one in allowed)
+
+    def decides(self, method: MethodFacts) -> bool:
+        """Whether the answers depend on the model again once this method is put right."""
+        if method.right_without is None or self.control is None:
+            return not (method.reaches_original or method.installed)
+        return not self.control.beyond(method.right_without)
+
+    @property
     def honest(self) -> bool:
         """Whether the control could decide and found that every answer needs the model."""
         return self.control is not None and not (self.control.undecided or self.control.proves)
-
-
-_RECORDS = {"method": MethodFacts, "witness": WitnessFacts, "control": ControlFacts}
-
-
-def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
-    """`method KEY by=...`, `witness body questions=...`, `control rows=...`, `unavailable ...`."""
-    read: dict[str, list[Any]] = {word: [] for word in _RECORDS}
-    reason = ""
-    for line in lines:
-        if line.word == "unavailable":
-            reason = line.fields["reason"]
-        else:
-            read[line.word].append(_record(line))
-    facts = EvaluationFacts(
-        methods=tuple(read["method"]),
-        witnesses=tuple(read["witness"]),
-        control=read["control"][0] if read["control"] else None,
-        unavailable=reason,
-    )
-    return {EvaluationFacts: facts}
-
-
-def _record(line: Line) -> Any:
-    values = dict(line.fields)
-    if line.word == "method":
-        values = {"kind": "instance", "key": line.words[1], **values}
-    if line.word == "witness":
-        values = {"during": line.words[1], **values}
-    return _RECORDS[line.word](**values)

@@ -21,5 +21,7 @@ class Evidence:
     """Facts that such a subject normally has, and why this one has not."""
     path: str | None = None
     """Default place of the findings; the subject if None."""
+    notes: tuple[str, ...] = ()
+    """What was measured or declared and needs no judgement; it stands in the report."""
     scope: str = ""
     """The run this belongs to, if it is part of one; the subject if empty."""

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from types import MethodType
 from typing import Any
 
 from trainguard.facts.evaluation import EvaluationFacts, MethodFacts, WitnessFacts
+from trainguard.facts.evaluation_probes import (
+    GraderFacts,
+    ParserFacts,
+    PathFacts,
+    ReplayFacts,
+    TableFacts,
+)
+from trainguard.facts.evaluation_score import BoundFacts, ClaimFacts, ScoreFacts
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.failure import Failure
 from trainguard.gather.evaluation_asking import Recorder, is_cached
 from trainguard.gather.evaluation_control import CannotTell, Control, Options
+from trainguard.gather.evaluation_grading import Grader, identity
 from trainguard.gather.evaluation_models import (
     LanguageModel,
     Witness,
+    attributes,
     find_engine,
     find_models,
     find_tokenizers,
     is_compiled,
     language_model,
 )
-from trainguard.gather.evaluation_overrides import Override, find_overrides
+from trainguard.gather.evaluation_overrides import METHODS, Override, find_overrides
+from trainguard.gather.evaluation_probes import grader_facts, parser_facts
+from trainguard.gather.evaluation_provenance import is_mock
+from trainguard.gather.evaluation_score import Training, score_facts
+from trainguard.gather.evaluation_tables import find_tables
 
 
 class Observer:
@@ -40,6 +56,8 @@ class Observer:
         self._body: Witness | None = None
         self._cached = False
         self._unavailable = ""
+        self._tried_facts: dict[type, Any] = {}
+        self._absent: dict[type, str] = {}
 
     def start(self) -> None:
         """Look at the methods, then watch."""
@@ -65,12 +83,47 @@ class Observer:
             self._unavailable = f"the evaluation raised {type(raised).__name__}"
         else:
             facts = self._with_control(facts)
-        facts = replace(facts, unavailable=self._unavailable)
+        facts = replace(facts, unavailable=self._unavailable, oracle=self._options.oracle)
+        with self._shielded("the probes of parser and comparison"):
+            self._try_parts()
+        with self._shielded("the score"):
+            self._note_score()
+        for kind in (ReplayFacts, PathFacts, BoundFacts):
+            if kind not in self._tried_facts and self._unavailable:
+                self._absent[kind] = self._unavailable
         return Evidence(
             subject=f"{type(self._llm).__name__}.{self._options.method}",
             kind="evaluation",
-            facts={EvaluationFacts: facts, Failure: tuple(self._failures)},
+            facts={EvaluationFacts: facts, Failure: tuple(self._failures), **self._tried_facts},
+            absent={k: why for k, why in self._absent.items() if k not in self._tried_facts},
         )
+
+    def compared(self, claim: ClaimFacts, score: ScoreFacts | None) -> ClaimFacts:
+        """The claim with what the recorded answers get, where both are about the same questions."""
+        own = self._options.correct is None and self._options.score is None
+        if own or score is None or not claim.count == score.rows == len(self._recorder.answers):
+            return claim
+        return replace(claim, recorded=score.accuracy)
+
+    def _try_parts(self) -> None:
+        """The parser and the comparison, which need no model."""
+        parse = self._options.parse or getattr(self._llm, "parse_answer", None)
+        if callable(parse) and not is_mock(self._llm):
+            self._tried_facts[ParserFacts] = parser_facts(parse)
+        if self._options.correct is not None:
+            expected = [right for _, right in self._options.pairs]
+            self._tried_facts[GraderFacts] = grader_facts(expected, self._options.correct)
+
+    def _note_score(self) -> None:
+        given = self._recorder.answers
+        pairs = [pair for pair in self._options.pairs if identity(pair[0]) in given]
+        if not pairs:
+            self._absent[ScoreFacts] = "no question with a reference was asked through the method"
+            return
+        grader = Grader(pairs, self._options.correct, self._options.score)
+        training = None if self._options.train is None else Training(self._options.train)
+        answers = [given[identity(question)] for question, _ in pairs]
+        self._tried_facts[ScoreFacts] = score_facts(grader, answers, training)
 
     def _with_control(self, facts: EvaluationFacts) -> EvaluationFacts:
         self._unavailable = "the control passes failed"
@@ -93,7 +146,43 @@ class Observer:
         facts = replace(facts, control=control.ask_muted(self._model_answered(facts)))
         if facts.control is not None and facts.control.proves:
             facts = replace(facts, methods=self._methods(control))
+        self._try_paths(control)
         return facts
+
+    def _try_paths(self, control: Control) -> None:
+        """What else the passes tell: the tokens, another path, tables, the model's own view."""
+        with self._shielded("the replay of generated tokens"):
+            found, unseen = control.replayed()
+            self._keep(ReplayFacts, found, unseen)
+        with self._shielded("the other path"):
+            self._keep(PathFacts, control.other_path())
+        with self._shielded("the search for tables of answers"):
+            tables = find_tables(self._callables(), control.pairs, known=[self, self._options])
+            self._tried_facts[TableFacts] = tuple(tables)
+        with self._shielded("the model's own view of the references"):
+            self._keep(BoundFacts, control.bounds())
+
+    def _keep(self, kind: type, found: Any, unseen: str = "") -> None:
+        if found is not None:
+            self._tried_facts[kind] = found
+        elif unseen:
+            self._absent[kind] = unseen
+
+    def _callables(self) -> Iterator[tuple[str, Any]]:
+        """The methods on the way to an answer, under the names that messages give them."""
+        for thing in self._things():
+            for name in dict.fromkeys((self._options.method, *METHODS)):
+                method = attributes(thing).get(name)
+                if method is None:
+                    declared = inspect.getattr_static(type(thing), name, None)
+                    method = MethodType(declared, thing) if inspect.isfunction(declared) else None
+                if callable(method):
+                    yield f"{type(thing).__name__}.{name}", method
+
+    def _things(self) -> list[Any]:
+        """The object, its tokenizers, and its models with what they wrap."""
+        levels = [level for model in self._models() for level in model.levels]
+        return [self._llm, *find_tokenizers(self._llm), *levels]
 
     def _model_answered(self, facts: EvaluationFacts) -> bool:
         """Whether the model was seen to read enough for the answers that it may now repeat."""
@@ -109,8 +198,14 @@ class Observer:
             return ()
         answered = sum(self._recorder.answered.values())
         visible = not self._cached and not any(map(is_compiled, self._body.models))
-        positions = self._body.positions if visible else None
-        return (WitnessFacts(during="body", questions=answered, positions=positions),)
+        return (
+            WitnessFacts(
+                during="body",
+                questions=answered,
+                positions=self._body.positions if visible else None,
+                generated=self._body.generated if visible else None,
+            ),
+        )
 
     def _methods(self, control: Control | None = None) -> tuple[MethodFacts, ...]:
         if control is None:
@@ -133,13 +228,12 @@ class Observer:
         return replace(override.facts, right_without=right)
 
     def _note_overrides(self) -> None:
-        things = [self._llm, *find_tokenizers(self._llm)]
-        for model in self._models():
-            things += model.levels
         known = {(id(one.holder), one.facts.key, one.facts.by) for one in self._overrides}
-        for found in find_overrides(things, self._options.method):
+        for found in find_overrides(self._things(), self._options.method):
             if (id(found.holder), found.facts.key, found.facts.by) not in known:
-                self._overrides.append(found)
+                reason = self._options.allowed.get(found.facts.key, found.facts.allowed)
+                facts = replace(found.facts, allowed=reason)
+                self._overrides.append(replace(found, facts=facts))
 
     def _find_models(self) -> list[LanguageModel]:
         if self._options.model is None:

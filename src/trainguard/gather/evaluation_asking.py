@@ -12,6 +12,7 @@ from typing import Any
 from trainguard.gather.evaluation_grading import identity, is_empty
 
 Ask = Callable[[Sequence[Any]], Sequence[Any]]
+LARGEST_RECORD = 100_000
 _CACHE = type(functools.lru_cache(lambda: None))
 _PLAIN = (MethodType, FunctionType, BuiltinMethodType, functools.partial)
 
@@ -24,6 +25,8 @@ class Recorder:
         self._method = method
         self.answered: dict[str, bool] = {}
         """Question, and whether it ever got an answer that is not empty."""
+        self.answers: dict[str, Any] = {}
+        """Question, and its first answer; of the first `LARGEST_RECORD` questions."""
         self.largest = 0
         """Questions in the largest call."""
         self.error: Exception | None = None
@@ -81,6 +84,8 @@ class Recorder:
             good = len(given) == len(questions) and not is_empty(given[index])
             key = identity(question)
             self.answered[key] = self.answered.get(key, False) or good
+            if len(given) == len(questions) and len(self.answers) < LARGEST_RECORD:
+                self.answers.setdefault(key, given[index])
 
     def ask(self, questions: Sequence[Any]) -> list[Any]:
         """Ask the way the method was asked: as many at once, in a list or not, same options."""

@@ -81,6 +81,11 @@ class Grader:
         self._correct = correct or same
         self._score = score
 
+    @property
+    def judges_rows(self) -> bool:
+        """Whether answers are judged one by one."""
+        return self._score is None
+
     def right(self, answers: Sequence[Any]) -> float:
         """How many answers are right."""
         if self._score is not None:

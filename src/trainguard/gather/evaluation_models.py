@@ -175,7 +175,7 @@ def eager() -> Iterator[None]:
 
 
 class Witness:
-    """Counts the token positions that go through the input embeddings.
+    """Counts token positions: those that are read, and those where the next token is named.
 
     Args:
         models: the models to watch.
@@ -186,6 +186,9 @@ class Witness:
     def __init__(self, models: Iterable[LanguageModel], *, discover: bool = False) -> None:
         self.models: list[LanguageModel] = []
         self.positions = 0
+        """Positions that went through the input embeddings."""
+        self.named = 0
+        """Positions for which an output head named the next token."""
         self._initial = list(models)
         self._discover = discover
         self._handles: list[Any] = []
@@ -208,8 +211,9 @@ class Witness:
     def _watch(self, model: LanguageModel) -> None:
         if all(model.head is not known.head for known in self.models):
             self.models.append(model)
-            hook = model.embedding.register_forward_pre_hook(self._count, with_kwargs=True)
-            self._handles.append(hook)
+            read = model.embedding.register_forward_pre_hook(self._count, with_kwargs=True)
+            named = model.head.register_forward_hook(self._count_named)
+            self._handles += [read, named]
 
     def _meet(self, module: Any, _: Any) -> None:
         if is_tracing() or id(module) in self._seen:
@@ -225,6 +229,15 @@ class Witness:
             return
         ids: Any = args[0] if args else kwargs.get("input")
         self.positions += ids.numel() if hasattr(ids, "numel") else 0
+
+    def _count_named(self, _: Any, __: Any, logits: Any) -> None:
+        if not is_tracing() and hasattr(logits, "numel") and logits.shape[-1]:
+            self.named += logits.numel() // logits.shape[-1]
+
+    @property
+    def generated(self) -> int | None:
+        """`named`; None if the head was bypassed, so that it says nothing about the tokens."""
+        return self.named or None
 
 
 class Mute:

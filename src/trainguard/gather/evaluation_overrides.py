@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -23,6 +22,7 @@ from trainguard.gather.evaluation_provenance import (
     is_own,
     names_of,
     reached,
+    shown,
 )
 
 #: Methods that an answer passes through, whatever they belong to.
@@ -30,6 +30,8 @@ METHODS = (
     *("answer", "generate", "forward", "__call__", "prepare_inputs_for_generation"),
     *("encode", "decode", "batch_decode", "apply_chat_template", "format_prompt", "parse_answer"),
 )
+#: What `allow_override` leaves on a function.
+ALLOWED = "__trainguard_allowed__"
 #: Code that names the class of an object calls the class's methods past the instance.
 _WAYS_TO_CLASS = frozenset({"super", "type", "__class__", "__mro__"})
 
@@ -194,11 +196,19 @@ def _facts(
         key=_key(holder if isinstance(holder, type) else type(holder), name),
         kind=kind,
         by=code.co_qualname.rpartition("<locals>.")[2] if code else _by(value),
-        path=_shown(code.co_filename) if code else None,
+        path=shown(code.co_filename) if code else None,
         line=code.co_firstlineno if code else None,
         mock=is_mock(value),
         reaches_original=reaches,
+        allowed=_allowed(value),
     )
+
+
+def _allowed(value: Any) -> str:
+    """The reason that `allow_override` left on the replacement, bound or partly applied."""
+    for link in ("func", "__func__"):
+        value = getattr(value, link, value)
+    return str(attributes(value).get(ALLOWED, ""))
 
 
 def _key(owner: type, name: str) -> str:
@@ -210,8 +220,3 @@ def _by(value: Any) -> str:
     if is_mock(value):
         return f"unittest.mock.{type(value).__name__}"
     return getattr(value, "__qualname__", type(value).__qualname__)
-
-
-def _shown(file: str) -> str:
-    path = Path(file)
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -82,6 +82,21 @@ def reached(target: Any, owner: Any = None, stop: frozenset[CodeType] = frozense
     return found
 
 
+def home(thing: Any) -> tuple[str, str | None, int | None]:
+    """The name of a callable, and the file and line of the first code that it leads to."""
+    found = codes(reached(thing))
+    name = getattr(thing, "__qualname__", type(thing).__qualname__).rpartition("<locals>.")[2]
+    if not found:
+        return name, None, None
+    return name, shown(found[0].co_filename), found[0].co_firstlineno
+
+
+def shown(file: str) -> str:
+    """The path as messages give it: relative where it lies below the working directory."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def codes(things: list[Any]) -> list[CodeType]:
     """The code objects of the functions among the things."""
     return [thing.__code__ for thing in things if isinstance(thing, FunctionType)]

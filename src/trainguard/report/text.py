@@ -24,6 +24,8 @@ def full(
     """
     paint = _painter(colour)
     blocks = ["\n".join(_cause(report, cause, paint)) for cause in report.causes]
+    if report.notes:
+        blocks.append("\n".join(f"{paint('dim', 'note:')} {_clean(note)}" for note in report.notes))
     if summary:
         blocks.append("\n".join(_summary(report, verbose=verbose)))
     return "\n\n".join(blocks) + "\n"

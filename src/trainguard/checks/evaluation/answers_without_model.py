@@ -42,6 +42,13 @@ Nothing is concluded where the model was asked first and a response cache then r
 control rows=32 muted_right=30 muted_distinct=32 best_constant=1 repeated=32
 ```
 
+What the user declares, an oracle or a tool, is recorded and not accused:
+
+```evaluation
+control rows=32 muted_right=32 muted_distinct=32 best_constant=1   # TG603
+oracle reason="self-test of the harness"
+```
+
 ## Source
 The control was right on all of 18 ways to fake a score and silent on the honest pipeline. It
 cannot tell a tool that the pipeline is meant to fall back on; a score that includes such a tool
@@ -58,7 +65,12 @@ from trainguard.findings import Finding, Location, NotChecked, Precision, Severi
 from trainguard.registry import check
 
 
-@check("TG603", severity=Severity.ERROR, precision=Precision.EXACT, explains=("TG602",))
+@check(
+    "TG603",
+    severity=Severity.ERROR,
+    precision=Precision.EXACT,
+    explains=("TG602", "TG605", "TG611", "TG612"),
+)
 def answers_without_model(evaluation: EvaluationFacts) -> Iterator[Finding | NotChecked]:
     """Fire if the muted pipeline is right more often than it can be without knowing."""
     control = evaluation.control
@@ -67,10 +79,10 @@ def answers_without_model(evaluation: EvaluationFacts) -> Iterator[Finding | Not
     elif control.undecided:
         yield NotChecked(control.undecided)
     elif control.proves:
-        yield _finding(control)
+        yield _finding(control, evaluation.declared)
 
 
-def _finding(control: ControlFacts) -> Finding:
+def _finding(control: ControlFacts, declared: str) -> Finding:
     echo = (
         f", and {control.muted_echoed} of them stand in their own questions"
         if control.may_echo
@@ -79,8 +91,11 @@ def _finding(control: ControlFacts) -> Finding:
     return Finding(
         f"with the model muted {control.muted_right:.4g} of {control.rows} answers stay right "
         f"(the best constant answer gets {control.best_constant:.4g}) and "
-        f"{control.muted_distinct} different ones are given{echo}: the score is not the model's",
-        fix="make the parser read the completion only, without the prompt"
+        f"{control.muted_distinct} different ones are given{echo}: the score is not the model's"
+        + (f" alone ({declared})" if declared else ""),
+        fix="report the score as that of the pipeline"
+        if declared
+        else "make the parser read the completion only, without the prompt"
         if echo
         else "find what knows the answers (a table, a file, the prompt, a fallback), take it out "
         "of the way of the model and evaluate again",
@@ -92,5 +107,11 @@ def _finding(control: ControlFacts) -> Finding:
             "best_constant": control.best_constant,
             "plain_right": control.plain_right,
         },
-        severity=Severity.WARNING if echo else Severity.ERROR,
+        severity=_severity(bool(echo), declared),
     )
+
+
+def _severity(echo: bool, declared: str) -> Severity:
+    if declared:
+        return Severity.INFO
+    return Severity.WARNING if echo else Severity.ERROR

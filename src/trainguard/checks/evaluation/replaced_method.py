@@ -46,6 +46,14 @@ witness body questions=100 positions=2300
 control rows=32 muted_right=0 muted_distinct=1 best_constant=1
 ```
 
+A replacement that its author declares with `allow_override("calculator for sums")` stays in the
+report, as information:
+
+```evaluation
+method LLM.answer by=with_tool path=tools.py line=1 allowed="calculator for sums" # TG601
+control rows=32 muted_right=20 muted_distinct=20 best_constant=1
+```
+
 What an installed package puts in a method's place is its business, unless the answers come from
 there:
 
@@ -81,13 +89,15 @@ from trainguard.registry import check
     "TG601",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG602", "TG603"),
+    explains=("TG602", "TG603", "TG604", "TG605", "TG606", "TG611", "TG612"),
 )
 def replaced_method(evaluation: EvaluationFacts) -> Iterator[Finding | NotChecked]:
     """Fire on the replacement that answers in place of the model, or that may do so."""
     proof = _proof(evaluation)
     for method in evaluation.methods:
-        if proof and _is_culprit(method, evaluation):
+        if method.allowed:
+            yield _declaration(method, proof)
+        elif proof and evaluation.decides(method) and not evaluation.declared:
             yield _accusation(method, proof)
         elif not proof and _is_suspect(method):
             yield _suspicion(method, evaluation)
@@ -106,13 +116,6 @@ def _proof(evaluation: EvaluationFacts) -> str:
     return ""
 
 
-def _is_culprit(method: MethodFacts, evaluation: EvaluationFacts) -> bool:
-    """Whether the answers depend on the model again once this method is put right."""
-    if method.right_without is None or evaluation.control is None:
-        return not (method.reaches_original or method.installed)
-    return not evaluation.control.beyond(method.right_without)
-
-
 def _is_suspect(method: MethodFacts) -> bool:
     """Swapped code and attribute access are too often an import hook's or a proxy's doing."""
     if method.installed or method.reaches_original:
@@ -129,6 +132,18 @@ def _accusation(method: MethodFacts, proof: str) -> Finding:
         location=_location(method),
         evidence={"kind": method.kind, "right_without": method.right_without},
         precision=Precision.EXACT if tried or method.mock else Precision.HIGH,
+    )
+
+
+def _declaration(method: MethodFacts, proof: str) -> Finding:
+    """What was declared stays in the report, with what it does to the answers."""
+    return Finding(
+        f"{method.key} is replaced by {method.place}, declared by its author: {method.allowed}"
+        + (f"; {proof}" if proof else ""),
+        fix="report the score as that of the model together with the replacement",
+        location=_location(method),
+        evidence={"kind": method.kind, "right_without": method.right_without},
+        severity=Severity.INFO,
     )
 
 
