@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainguard.findings import Finding, Report
-    from trainguard.integrations.evaluation import audit_evaluation
+    from trainguard.integrations.evaluation import allow_override, audit_evaluation
     from trainguard.integrations.files import check
     from trainguard.integrations.guard import TrainGuardError
     from trainguard.integrations.hf import TrainGuardCallback, attach
@@ -25,6 +25,7 @@ _HOMES = {
     "Report": "trainguard.findings",
     "TrainGuardCallback": "trainguard.integrations.hf",
     "TrainGuardError": "trainguard.integrations.guard",
+    "allow_override": "trainguard.integrations.evaluation",
     "attach": "trainguard.integrations.hf",
     "audit_evaluation": "trainguard.integrations.evaluation",
     "check": "trainguard.integrations.files",
@@ -38,6 +39,7 @@ __all__ = [
     "TrainGuardCallback",
     "TrainGuardError",
     "__version__",
+    "allow_override",
     "attach",
     "audit_evaluation",
     "check",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainguard.facts.evaluation_probes import GraderFacts, ParserFacts
-from trainguard.gather.evaluation_grading import Correct, identity, is_empty, number, stands_in
+from trainguard.gather.evaluation_grading import Correct, identity, is_empty, number
 from trainguard.gather.evaluation_provenance import home
 
 #: Texts that state no answer: nothing, blanks, a refusal, unfinished and empty tags, symbols.
@@ -29,6 +30,8 @@ NO_ANSWERS: dict[str, Any] = {
 #: Pairs of a question and another question's answer that a comparison is asked about.
 MOST_PAIRS = 1000
 
+_WORD = re.compile(r"\w+")
+
 Parse = Callable[[str], Any]
 
 
@@ -38,7 +41,7 @@ def parser_facts(parse: Parse) -> ParserFacts:
     made_up = [
         answer
         for text, answer in zip(JUNK, answers, strict=True)
-        if not is_empty(answer) and not stands_in(answer, text)
+        if not is_empty(answer) and not _words(answer) <= _words(text)
     ]
     distinct = Counter(map(identity, made_up))
     name, path, line = home(parse)
@@ -50,6 +53,10 @@ def parser_facts(parse: Parse) -> ParserFacts:
         answered=len(made_up),
         constant=next(iter(distinct)) if len(distinct) == 1 else None,
     )
+
+
+def _words(thing: Any) -> set[str]:
+    return set(_WORD.findall(str(thing).casefold()))
 
 
 def _parsed(parse: Parse, text: str) -> Any:

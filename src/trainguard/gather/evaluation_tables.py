@@ -35,7 +35,7 @@ Met = tuple[Any, str]
 def find_tables(
     methods: Iterable[tuple[str, Any]], pairs: Sequence[Pair], known: Iterable[Any] = ()
 ) -> list[TableFacts]:
-    """The tables behind methods, each table once.
+    """The nearest table behind each method; one table is named once.
 
     Args:
         methods: their names and the callables.
@@ -50,11 +50,9 @@ def find_tables(
         for thing, place in _reachable(method, seen):
             hits = _known(thing, expected)
             if hits and hits >= needed:
-                found.append(
-                    TableFacts(
-                        key=key, place=place, size=len(thing), known=hits, rows=len(expected)
-                    )
-                )
+                size, rows = _size(thing), len(expected)
+                found.append(TableFacts(key=key, place=place, size=size, known=hits, rows=rows))
+                break
     return found
 
 
@@ -68,7 +66,7 @@ def _reachable(root: Any, seen: set[int]) -> Iterator[Met]:
             continue
         seen.add(id(thing))
         visited += 1
-        if isinstance(thing, dict | list | tuple | set | frozenset):
+        if isinstance(thing, dict | list | tuple):
             yield thing, place
         queue.extend((part, name, owner) for part, name in _parts(thing, place, owner))
 
@@ -88,9 +86,8 @@ def _parts(thing: Any, place: str, owner: Any) -> Iterator[Met]:
     elif isinstance(thing, staticmethod | classmethod):
         yield thing.__func__, place
     elif isinstance(thing, dict | list | tuple):
-        if len(thing) <= LARGEST_ENTERED:
-            values = thing.values() if isinstance(thing, dict) else thing
-            yield from ((part, place) for part in values)
+        if _size(thing) <= LARGEST_ENTERED:
+            yield from ((part, place) for part in _members(thing))
     elif _is_of_project(thing):
         yield from _of_callable(thing, place)
 
@@ -179,45 +176,57 @@ def _join(place: str, name: str) -> str:
     return f"{place}, {name}" if place and name else place or name
 
 
+def _size(container: Any) -> int:
+    """Entries, past any method of a subclass, as everywhere below: it may run code."""
+    kind = dict if isinstance(container, dict) else list if isinstance(container, list) else tuple
+    return int(kind.__len__(container))
+
+
+def _members(container: Any) -> Iterable[Any]:
+    if isinstance(container, dict):
+        return dict.values(container)
+    kind: Any = list if isinstance(container, list) else tuple
+    members: Iterable[Any] = kind.__getitem__(container, slice(None))
+    return members
+
+
 def _known(container: Any, expected: dict[str, Any]) -> int:
     """Questions that stand in a container together with their expected answer."""
     if isinstance(container, dict):
         return _known_by_key(container, expected)
-    if isinstance(container, set | frozenset) or not container:
-        return 0
     hits = set()
-    for row in container:
-        parts = _parts_of_row(row)
+    for row in _members(container):
+        parts = _fields(row)
         for part in parts:
-            question = identity(part) if isinstance(part, str) else ""
-            if question in expected and _holds(parts, part, expected[question]):
-                hits.add(question)
+            if isinstance(part, str) and part in expected and _hold(parts, part, expected[part]):
+                hits.add(part)
     return len(hits)
 
 
 def _known_by_key(table: dict[Any, Any], expected: dict[str, Any]) -> int:
-    if len(table) < len(expected):
+    if _size(table) < len(expected):
         return sum(
-            _holds(_parts_of_row(value), None, expected[identity(key)])
-            for key, value in table.items()
-            if isinstance(key, str) and identity(key) in expected
+            _hold(_fields(value), key, expected[key])
+            for key, value in dict.items(table)
+            if isinstance(key, str) and key in expected
         )
     return sum(
-        question in table and _holds(_parts_of_row(table[question]), None, right)
+        _hold(_fields(dict.get(table, question)), question, right)
         for question, right in expected.items()
     )
 
 
-def _parts_of_row(row: Any) -> list[Any]:
+def _fields(row: Any) -> list[Any]:
     """The fields of a record, whatever its form; of a plain value, itself."""
-    if isinstance(row, dict):
-        return list(row.values())[:LARGEST_ENTERED]
-    if isinstance(row, list | tuple):
-        return list(row)[:LARGEST_ENTERED]
     if isinstance(row, _ATOMS):
         return [row]
-    return list(attributes(row).values())[:LARGEST_ENTERED]
+    if not isinstance(row, dict | list | tuple):
+        row = attributes(row)
+    return list(_members(row))[:LARGEST_ENTERED]
 
 
-def _holds(parts: Sequence[Any], question: Any, expected: Any) -> bool:
-    return any(part is not question and same(part, expected) for part in parts)
+def _hold(fields: Sequence[Any], question: str, expected: Any) -> bool:
+    return any(
+        field is not question and isinstance(field, _ATOMS) and same(field, expected)
+        for field in fields
+    )

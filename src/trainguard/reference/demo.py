@@ -28,7 +28,7 @@ from trainguard.findings import Report, Severity
 from trainguard.reference.benchmark import LLM, benchmark
 from trainguard.reference.model import load, pretrained
 from trainguard.reference.sft import train_sft, wrap_lora
-from trainguard.reference.units import Question, splits
+from trainguard.reference.units import Question, is_right, parse_answer, splits
 from trainguard.report import text
 
 STEPS = 60
@@ -179,8 +179,11 @@ def healthy(demo: Demo) -> tuple[str, Report]:
 def audited_score(llm: LLM, questions: Sequence[Question]) -> tuple[Report, Any]:
     """The benchmark's result, and whether it comes from the model."""
     references = [(question.text, question.answer) for question in questions]
-    with audit_evaluation(llm, references=references) as audit:
+    with audit_evaluation(
+        llm, references=references, correct=is_right, parse=parse_answer
+    ) as audit:
         score = benchmark(llm, questions)
+        audit.claim(score)
     return audit.report, score
 
 
