@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from trainguard.diagnosis import explain
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.failure import Failure
-from trainguard.findings import Finding, NotChecked, Report, Severity, Subject
+from trainguard.facts.suppression import Suppression
+from trainguard.findings import Finding, NotChecked, Report, Severity, Subject, Suppressed
 from trainguard.registry import Check, plugin_failures, select
 
 
@@ -39,6 +40,7 @@ def judge(
         findings=explain(tally.findings, explains),
         checked=tuple(sorted(tally.ran)),
         not_checked=(*tally.undecided, *_without_evidence(checks, tally)),
+        suppressed=tuple(tally.suppressed),
         notes=tuple(note for evidence in evidences for note in evidence.notes),
         subjects=tuple(Subject(evidence.subject, evidence.kind) for evidence in evidences),
         fail_on=fail_on,
@@ -50,6 +52,16 @@ class _Tally:
     findings: list[Finding] = field(default_factory=list)
     ran: set[str] = field(default_factory=set)
     undecided: list[NotChecked] = field(default_factory=list)
+    suppressed: list[Suppressed] = field(default_factory=list)
+
+    def note(self, finding: Finding, suppressions: Iterable[Suppression]) -> None:
+        """A finding counts unless a comment in its file covers it."""
+        place = finding.location
+        for one in suppressions:
+            if one.covers(finding.code, finding.name, place.line):
+                self.suppressed.append(Suppressed(finding, one.reason))
+                return
+        self.findings.append(finding)
 
 
 def _judge_one(
@@ -77,7 +89,7 @@ def _run(one: Check, evidence: Evidence, tally: _Tally) -> list[Failure]:
                 tally.undecided.append(verdict)
                 decided = False
             else:
-                tally.findings.append(verdict)
+                tally.note(verdict, evidence.facts.get(Suppression, ()))
     except Exception as error:  # a broken check must not hide what the others found
         return [Failure(f"check {one.code} {one.name}", f"{type(error).__name__}: {error}")]
     if decided:

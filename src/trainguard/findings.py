@@ -148,6 +148,19 @@ class NotChecked:
 
 
 @dataclass(frozen=True, slots=True)
+class Suppressed:
+    """A finding that a comment took out of the report."""
+
+    finding: Finding
+    reason: str
+    """What the comment says; empty if it gives no reason."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry as JSON values."""
+        return {**self.finding.to_dict(), "suppressed_because": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """One thing that was looked at."""
 
@@ -164,6 +177,8 @@ class Report:
     """Codes of the checks that decided on at least one subject, sorted."""
     not_checked: tuple[NotChecked, ...] = ()
     subjects: tuple[Subject, ...] = ()
+    suppressed: tuple[Suppressed, ...] = ()
+    """Findings that comments took out; they explain nothing and fail nothing."""
     notes: tuple[str, ...] = ()
     """What was measured or declared and is no finding, such as a score with its interval."""
     fail_on: Severity | None = Severity.ERROR
@@ -203,6 +218,7 @@ class Report:
             "findings": [finding.to_dict() for finding in self.findings],
             "checked": list(self.checked),
             "not_checked": [entry.to_dict() for entry in self.not_checked],
+            "suppressed": [entry.to_dict() for entry in self.suppressed],
             "notes": list(self.notes),
             "summary": {
                 **{severity.value: self.count(severity) for severity in Severity},

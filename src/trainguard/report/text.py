@@ -107,6 +107,8 @@ def _summary(report: Report, *, verbose: bool) -> Iterator[str]:
         found.append(f"{infos} info")
     causes = _plural(len(report.causes), "cause")
     verdict = f"{', '.join(found)}, {causes}" if found else "no finding"
+    if report.suppressed:
+        verdict += f" ({len(report.suppressed)} suppressed)"
     yield f"Looked at {looked_at}: {verdict}; {_plural(len(report.checked), 'check')} decided."
     yield from _not_checked(report, verbose=verbose)
 
