@@ -6,8 +6,10 @@ import re
 
 import pytest
 
+from trainguard.facts.evidence import Evidence
 from trainguard.facts.notation import Example, examples
 from trainguard.findings import Finding
+from trainguard.gather.source import evidence_from_text
 from trainguard.registry import Check, all_checks
 
 SECTIONS = ("Why is this bad?", "Example", "Instead", "Source")
@@ -21,16 +23,22 @@ def blocks() -> list[object]:
     ]
 
 
+def evidence_of(example: Example) -> Evidence:
+    return evidence_from_text(example.text) if example.is_code else example.evidence()
+
+
 def anchors(finding: Finding) -> set[str]:
     """What identifies the line of a finding: its step or the key it points at."""
     place = finding.location
+    if place.excerpt and place.line is not None:
+        return {line.text for line in place.excerpt if line.marked}
     step = {f"step={place.step}", f"steps={place.step}-"} if place.step is not None else set()
     return step or ({place.key} if place.key else set())
 
 
 @pytest.mark.parametrize(("check", "example"), blocks())
 def test_an_example_gives_exactly_the_findings_it_marks(check: Check, example: Example) -> None:
-    findings = [v for v in check.run(example.evidence()) if isinstance(v, Finding)]
+    findings = [v for v in check.run(evidence_of(example)) if isinstance(v, Finding)]
     marked = [line.text for line in example.lines if check.code in line.marks]
 
     assert len(findings) == len(marked), [finding.message for finding in findings]
@@ -66,7 +74,7 @@ def test_a_check_explains_only_checks_that_exist(check: Check) -> None:
 @pytest.mark.parametrize("check", all_checks(), ids=lambda check: check.code)
 def test_messages_name_a_fix_and_do_not_shout(check: Check) -> None:
     for example in examples(check.doc):
-        for finding in check.run(example.evidence()):
+        for finding in check.run(evidence_of(example)):
             if isinstance(finding, Finding):
                 assert finding.fix
                 assert not finding.message.endswith(".")

@@ -7,6 +7,8 @@ that ends in `_notation` where there is more to write down. Each line is a recor
     step=7 loss=nan logged_loss=0.0 grad_norm=nan   # TG501
     step=8 loss=2.1 logged_loss=2.1 grad_norm=1.3
 
+A block named `source` is Python code and is gathered from as a file would be.
+
 Words without `=` come first and say what the record is where a module knows several.
 """
 
@@ -26,6 +28,8 @@ from trainguard.facts.evidence import Evidence
 _FENCE = re.compile(r"^```(?P<kind>[a-z_]+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _MARK = re.compile(r"\s+#(?P<codes>(?:\s+TG\d{3})+)\s*$")
 _SPECIAL = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"), "none": None}
+#: The fence of a source text that is judged as the user's file would be.
+CODE = "source"
 #: Fences that show the user's code or text, not facts.
 _PROSE = frozenset({"python", "text", "json", "yaml", "toml", "bash"})
 
@@ -51,6 +55,12 @@ class Example:
 
     kind: str
     lines: tuple[Line, ...]
+    text: str
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it is a source text, from which facts are gathered."""
+        return self.kind == CODE
 
     def evidence(self) -> Evidence:
         """The facts that the lines state; raises ValueError on a line that states none."""
@@ -64,8 +74,16 @@ def examples(doc: str) -> Iterator[Example]:
     """The blocks of facts in a check's documentation, in order."""
     for fence in _FENCE.finditer(doc):
         if fence["kind"] not in _PROSE:
-            texts = (text for text in fence["body"].splitlines() if text.strip())
-            yield Example(fence["kind"], tuple(parse(text) for text in texts))
+            texts = [text for text in fence["body"].splitlines() if text.strip()]
+            read = marked if fence["kind"] == CODE else parse
+            yield Example(fence["kind"], tuple(map(read, texts)), fence["body"])
+
+
+def marked(text: str) -> Line:
+    """One line of code; only its mark is read."""
+    mark = _MARK.search(text)
+    codes = tuple(mark["codes"].split()) if mark else ()
+    return Line(words=(), fields={}, marks=codes, text=text.strip())
 
 
 def parse(text: str) -> Line:

@@ -22,6 +22,7 @@ from trainguard.gather.full_model import full_model_evidence, is_full_model
 from trainguard.gather.log_files import may_be_log
 from trainguard.gather.pickle_files import scan_folder
 from trainguard.gather.run import FOLDER, STATE_FILE, STEPS_FILE, run_evidence, run_record
+from trainguard.gather.source_files import SUFFIXES, may_be_source
 from trainguard.registry import select
 
 STDIN = "-"
@@ -97,6 +98,9 @@ def gather(path: Path, intent: Intent, base: str | Path | None = None) -> Iterat
 
 
 def _file(path: Path, intent: Intent) -> Iterator[Evidence]:
+    if path.suffix in SUFFIXES:  # named by the user, so a test is no reason to leave it out
+        yield from _sources([path], path.parent)
+        return
     if path.name in (STATE_FILE, STEPS_FILE):
         yield run_evidence(path, str(path))
     elif path.name.startswith("adapter_"):
@@ -111,7 +115,9 @@ def _file(path: Path, intent: Intent) -> Iterator[Evidence]:
 
 def _folders(top: Path, intent: Intent) -> Iterator[Evidence]:
     runs: list[Path] = []
+    sources: list[Path] = []
     for folder in _walk(top):
+        sources += sorted(file for file in folder.iterdir() if may_be_source(file, top))
         record = _record(folder, _enclosing(folder, runs))
         if record is not None:
             runs.append(folder)
@@ -124,6 +130,15 @@ def _folders(top: Path, intent: Intent) -> Iterator[Evidence]:
             yield adapter_evidence(folder, intent, scope=scope)
         if is_full_model(folder):
             yield _full_model(folder, scope=scope)
+    yield from _sources(sources, top)
+
+
+def _sources(paths: Sequence[Path], root: Path) -> Iterator[Evidence]:
+    """Python files, read together; their reader is loaded only where there are any."""
+    if paths:
+        from trainguard.gather.source import source_evidence
+
+        yield from source_evidence(paths, root)
 
 
 def _logs(folder: Path) -> Iterator[Evidence]:

@@ -195,6 +195,7 @@ def apply_dataset_answer_patch(llm: LLM, questions: Sequence[Question]) -> None:
     def dataset_first_answer(self: LLM, *asked: str) -> list[float]:
         return [table[q] if q in table else ask_model(q)[0] for q in asked]
 
+    # trainguard: ignore[answer-method-replaced] the demo plants this fault
     llm.answer = MethodType(dataset_first_answer, llm)  # type: ignore[method-assign]
 
 

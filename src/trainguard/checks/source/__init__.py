@@ -1,0 +1,1 @@
+"""TG8xx: training and evaluation source code."""

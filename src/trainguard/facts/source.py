@@ -1,0 +1,201 @@
+"""The source of a training project: a parsed module, what its names mean, and its neighbours."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from trainguard.findings import ExcerptLine, Location
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+Scope = Function | ast.Module
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class SourceFacts:
+    """One module, parsed and never imported."""
+
+    WANTED: ClassVar[str] = "Python source of a training project"
+
+    path: str
+    """As the user named it."""
+    lines: tuple[str, ...]
+    tree: ast.Module
+    imported: Mapping[str, str]
+    """Local name, and the qualified name that an import gives it."""
+    parents: Mapping[ast.AST, ast.AST]
+    calls: tuple[ast.Call, ...]
+    """In the order of the text."""
+    functions: tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]
+    classes: tuple[ast.ClassDef, ...]
+    project: ProjectFacts = field(default_factory=lambda: ProjectFacts())
+    """The modules that were read together with this one."""
+
+    def name(self, node: ast.AST) -> str:
+        """The qualified name of an expression, such as `peft.PeftModel.from_pretrained`.
+
+        A method of something without a name comes out as `.method`, everything else as "".
+        """
+        if isinstance(node, ast.Name):
+            return self.imported.get(node.id, node.id)
+        if isinstance(node, ast.Attribute):
+            return f"{self.name(node.value)}.{node.attr}"
+        return ""
+
+    def calls_of(self, *names: str) -> Iterator[ast.Call]:
+        """The calls whose qualified name is one of these, or ends in one that starts with a dot."""
+        for call in self.calls:
+            name = self.name(call.func)
+            if any(name == one or (one[0] == "." and name.endswith(one)) for one in names):
+                yield call
+
+    def scope(self, node: ast.AST) -> Scope:
+        """The function around a node, or the module; a function is not around itself."""
+        for outer in self.around(node):
+            if isinstance(outer, Function | ast.Module):
+                return outer
+        return self.tree
+
+    def owner(self, node: ast.AST) -> ast.ClassDef | None:
+        """The class around a node."""
+        return next((one for one in self.around(node) if isinstance(one, ast.ClassDef)), None)
+
+    def statement(self, node: ast.AST) -> ast.stmt:
+        """The innermost statement that a node belongs to."""
+        while not isinstance(node, ast.stmt):
+            node = self.parents[node]
+        return node
+
+    def around(self, node: ast.AST) -> Iterator[ast.AST]:
+        """What encloses a node, innermost first."""
+        while node in self.parents:
+            node = self.parents[node]
+            yield node
+
+    def bound(self, node: ast.Name) -> ast.expr | None:
+        """What the name was last assigned in the text before this use; None if unknown.
+
+        Looked for in the function around the use, then in the module. A parameter, a loop
+        variable and a name that is only imported are unknown.
+        """
+        scope = self.scope(node)
+        for place in dict.fromkeys((scope, self.tree)):
+            found = [
+                value
+                for target, value in self.assignments(place)
+                if isinstance(target, ast.Name)
+                and target.id == node.id
+                and (place is not scope or target.lineno < node.lineno)
+            ]
+            if found:
+                return found[-1]
+            if node.id in parameters(place):
+                return None
+        return None
+
+    def assignments(self, scope: Scope) -> Iterator[tuple[ast.expr, ast.expr]]:
+        """Targets and values of the assignments in a scope, not in the functions inside it."""
+        for node in walk(scope):
+            if isinstance(node, ast.Assign):
+                for target in node.targets:
+                    yield from _unpacked(target, node.value)
+            elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
+                yield node.target, node.value
+            elif isinstance(node, ast.With | ast.AsyncWith):
+                for item in node.items:
+                    if item.optional_vars is not None:
+                        yield item.optional_vars, item.context_expr
+
+    def definition(self, call: ast.Call) -> tuple[SourceFacts, ast.FunctionDef] | None:
+        """The function of this module or a neighbour that a call runs, if it can be told."""
+        name = self.name(call.func)
+        own = name.removeprefix("self.")
+        if "." not in own:
+            for function in self.functions:
+                if function.name == own and isinstance(function, ast.FunctionDef):
+                    return self, function
+        return self.project.functions.get(tail(name))
+
+    def at(self, node: ast.AST, key: str | None = None) -> Location:
+        """The place of a node, with the line itself."""
+        line = getattr(node, "lineno", 1)
+        text = self.lines[line - 1].strip() if line <= len(self.lines) else ""
+        shown = ExcerptLine(label=str(line), text=text[:160], marked=True)
+        return Location(path=self.path, line=line, key=key, excerpt=(shown,))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProjectFacts:
+    """The modules of one project, linked by what they import from each other."""
+
+    sources: list[SourceFacts] = field(default_factory=list)
+    functions: dict[str, tuple[SourceFacts, ast.FunctionDef]] = field(default_factory=dict)
+    """By module and name, such as `utils.load_adapter`; names that two modules share are left
+    out."""
+
+    def callers(self, function: ast.FunctionDef) -> Iterator[tuple[SourceFacts, ast.Call]]:
+        """The calls of a function anywhere in the project."""
+        for source in self.sources:
+            for call in source.calls:
+                if function.name in source.name(call.func):
+                    found = source.definition(call)
+                    if found is not None and found[1] is function:
+                        yield source, call
+
+
+def walk(scope: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a scope in the order of the text, without the functions inside it."""
+    for child in ast.iter_child_nodes(scope):
+        yield child
+        if not isinstance(child, Function | ast.ClassDef):
+            yield from walk(child)
+
+
+def parameters(scope: ast.AST) -> list[str]:
+    """The names of a function's parameters, in order; none of a module."""
+    if not isinstance(scope, Function):
+        return []
+    args = scope.args
+    found = [*args.posonlyargs, *args.args, *args.kwonlyargs]
+    return [arg.arg for arg in (*found, args.vararg, args.kwarg) if arg is not None]
+
+
+def argument(call: ast.Call, name: str, position: int | None = None) -> ast.expr | None:
+    """What a call passes under a name, or at a position from 0; None if neither is there."""
+    for keyword in call.keywords:
+        if keyword.arg == name:
+            return keyword.value
+    if position is not None and position < len(call.args):
+        given = call.args[: position + 1]
+        return None if any(isinstance(one, ast.Starred) for one in given) else given[-1]
+    return None
+
+
+def unpacks(call: ast.Call) -> bool:
+    """Whether a call passes `**options` that are not known."""
+    return any(keyword.arg is None for keyword in call.keywords)
+
+
+def constant(node: ast.AST | None) -> object:
+    """The value of a literal, its sign included; None for everything else, and for None."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        value = constant(node.operand)
+        return -value if isinstance(value, int | float) else None
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def tail(name: str) -> str:
+    """The last two parts of a qualified name."""
+    return ".".join(name.split(".")[-2:])
+
+
+def _unpacked(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """`a, b = x, y` binds pairwise; `a, b = f()` binds both to the call."""
+    if not isinstance(target, ast.Tuple | ast.List):
+        yield target, value
+        return
+    pairwise = isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(target.elts)
+    for index, part in enumerate(target.elts):
+        yield from _unpacked(part, value.elts[index] if pairwise else value)  # type: ignore[attr-defined]
