@@ -1,8 +1,7 @@
-"""`trainguard check`, `diff`, `explain`, `checks`, `demo`."""
+"""`trainguard check`, `audit`, `diff`, `explain`, `checks`, `demo`."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from trainguard import __version__
+from trainguard.cli.audit import audit
+from trainguard.cli.output import has_colour, print_report
 from trainguard.findings import Severity
 
 if TYPE_CHECKING:
     from trainguard.facts.intent import Purpose, Target
-    from trainguard.findings import Report
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,6 +45,13 @@ def main() -> None:
     metavar="DIR",
     help="The base model's folder, to compare adapters with.",
 )
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE",
+    help="A data file that is held out for evaluation, to compare data sets with.",
+)
 @click.option("--select", "chosen", multiple=True, metavar="CODES", help="Checks to run.")
 @click.option("--ignore", "ignored", multiple=True, metavar="CODES", help="Checks to leave out.")
 @click.option(
@@ -68,6 +75,7 @@ def check(
     purpose: Purpose | None,
     target: Target | None,
     base: Path | None,
+    against: tuple[Path, ...],
     chosen: tuple[str, ...],
     ignored: tuple[str, ...],
     fail_on: str,
@@ -75,9 +83,10 @@ def check(
     output: Path | None,
     verbose: bool,
 ) -> None:
-    """Check adapters, checkpoints and training runs at or under PATH (default: here).
+    """Check everything of a training at or under PATH (default: here).
 
-    PATH may be the log of a training; - reads one from standard input.
+    Recognised are adapters, checkpoints, models, training runs, logs, data sets (train, valid and
+    test files) and Python source. PATH may be one file; - reads a log from standard input.
 
     CODES are codes, prefixes of codes or names, separated by commas.
 
@@ -94,14 +103,18 @@ def check(
             purpose=purpose,
             target=target,
             base=base,
+            against=against,
             chosen=_split(chosen),
             ignored=_split(ignored),
             fail_on=None if fail_on == "never" else Severity(fail_on),
         )
     except (FileNotFoundError, UnknownCheckError) as error:
         raise click.UsageError(str(error)) from None
-    _print(report, style, output, verbose=verbose)
+    print_report(report, style, output, verbose=verbose)
     sys.exit(report.exit_code)
+
+
+main.add_command(audit)
 
 
 @main.command()
@@ -176,38 +189,8 @@ def demo(folder: Path) -> None:
         raise click.ClickException(
             f"the demo trains a model and needs {error.name}: pip install 'trainguard[train]'"
         ) from None
-    sys.exit(run_demo(folder, colour=_colour(sys.stdout)))
-
-
-def _print(report: Report, style: str, output: Path | None, *, verbose: bool) -> None:
-    colour = output is None and _colour(sys.stdout)
-    text = _render(report, style, colour=colour, verbose=verbose)
-    if output is None:
-        click.echo(text, nl=False, color=colour)
-    else:
-        output.write_text(text, encoding="utf-8")
-
-
-def _render(report: Report, style: str, *, colour: bool, verbose: bool) -> str:
-    if style == "json":
-        from trainguard.report.json import render
-
-        return render(report)
-    from trainguard.report import text
-
-    if style == "concise":
-        return text.concise(report)
-    return text.full(report, colour=colour, verbose=verbose)
+    sys.exit(run_demo(folder, colour=has_colour(sys.stdout)))
 
 
 def _split(words: tuple[str, ...]) -> list[str]:
     return [code.strip() for word in words for code in word.split(",") if code.strip()]
-
-
-def _colour(stream: object) -> bool:
-    """Colours on a terminal only; NO_COLOR and FORCE_COLOR decide before that."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    return bool(getattr(stream, "isatty", lambda: False)())

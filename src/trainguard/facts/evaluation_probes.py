@@ -44,6 +44,8 @@ class PathFacts:
 class TableFacts:
     """A container from which code on the way to an answer can read expected answers."""
 
+    WANTED: ClassVar[str] = "the memory behind the methods of an evaluation under audit"
+
     key: str
     """The method that leads to it, such as `LLM.answer`."""
     place: str

@@ -115,10 +115,13 @@ def _made(factory: Any, spec: str) -> Any:
 
 def _pairs(path: Path) -> list[tuple[Any, Any]]:
     """Question and answer of each row that has both."""
-    from trainguard.gather.data_files import read_rows
+    from trainguard.gather.data_rows import NoReaderError, read_rows
 
-    pairs = [(row.question, row.answer) for row in read_rows(path)]
-    usable = [pair for pair in pairs if all(part not in (None, "") for part in pair)]
+    try:
+        rows = [row for row in read_rows(path) if row is not None and not row.is_empty]
+    except (OSError, ValueError, NoReaderError) as error:
+        raise AuditError(f"{path} cannot be read: {error}") from error
+    usable = [(row.question, row.answer) for row in rows if row.answer is not None]
     if not usable:
         raise AuditError(f"{path} has no row with a question and an answer")
     return usable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from trainguard.facts.pickles import PickleFacts
 from trainguard.findings import Report, Severity
 from trainguard.gather.adapter import adapter_evidence, is_adapter
 from trainguard.gather.base_model import with_base
+from trainguard.gather.data_names import DATA_SUFFIXES, may_be_data
 from trainguard.gather.full_model import full_model_evidence, is_full_model
 from trainguard.gather.log_files import may_be_log
 from trainguard.gather.pickle_files import scan_folder
@@ -37,6 +38,7 @@ def check(
     purpose: Purpose | None = None,
     target: Target | None = None,
     base: str | Path | None = None,
+    against: Sequence[str | Path] = (),
     chosen: Iterable[str] = (),
     ignored: Iterable[str] = (),
     fail_on: Severity | None = Severity.ERROR,
@@ -50,6 +52,8 @@ def check(
         target: the program that will load the adapters; None stands for PEFT.
         base: folder of the adapters' base model, whose headers they are compared with; None
             takes the folder that an adapter's config names, if there is one.
+        against: data files that are held out for evaluation, whatever their names, to compare the
+            data sets with.
         chosen: codes, code prefixes or names of the checks to run; all if empty.
         ignored: codes, code prefixes or names to leave out.
         fail_on: the mildest severity that makes the report's exit code 1; None never does.
@@ -60,15 +64,25 @@ def check(
     """
     checks = select(chosen, ignored)
     intent = Intent(purpose, target)
-    evidences = [e for subject in subjects or (".",) for e in _of(subject, intent, base)]
+    looked_for = Wanted(intent, base, tuple(map(Path, against)))
+    evidences = [e for subject in subjects or (".",) for e in _of(subject, looked_for)]
     return judge(evidences, checks, fail_on=fail_on)
 
 
-def _of(subject: Any, intent: Intent, base: str | Path | None) -> Iterator[Evidence]:
+@dataclass(frozen=True)
+class Wanted:
+    """What a user says about the files besides their paths."""
+
+    intent: Intent
+    base: str | Path | None = None
+    against: tuple[Path, ...] = ()
+
+
+def _of(subject: Any, wanted: Wanted) -> Iterator[Evidence]:
     if hasattr(subject, "named_parameters"):
         from trainguard.gather.model import model_facts, unwrapped_model
 
-        facts = {ModelFacts: model_facts(unwrapped_model(subject)), Intent: intent}
+        facts = {ModelFacts: model_facts(unwrapped_model(subject)), Intent: wanted.intent}
         yield Evidence(subject=type(subject).__name__, kind="model", facts=facts)
     elif subject == STDIN:
         if sys.stdin is None:
@@ -77,43 +91,52 @@ def _of(subject: Any, intent: Intent, base: str | Path | None) -> Iterator[Evide
 
         yield from stream_evidence(sys.stdin.buffer, "<stdin>")
     else:
-        yield from gather(Path(subject), intent, base)
+        yield from gather(Path(subject), wanted.intent, wanted.base, wanted.against)
 
 
-def gather(path: Path, intent: Intent, base: str | Path | None = None) -> Iterator[Evidence]:
+def gather(
+    path: Path,
+    intent: Intent,
+    base: str | Path | None = None,
+    against: Sequence[Path] = (),
+) -> Iterator[Evidence]:
     """The facts of everything recognised at or under a path, in a stable order.
 
     Args:
         path: a file or a folder.
         intent: what the files are about to be used for.
         base: folder of the adapters' base model; None takes the one that their configs name.
+        against: data files that are held out for evaluation.
 
     Raises:
-        FileNotFoundError: the path does not exist.
+        FileNotFoundError: a path does not exist.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    for evidence in _file(path, intent) if path.is_file() else _folders(path, intent):
+    for named in (path, *against):
+        if not named.exists():
+            raise FileNotFoundError(f"{named} does not exist")
+    found = _file(path, intent, against) if path.is_file() else _folders(path, intent, against)
+    for evidence in found:
         yield with_base(evidence, base) if AdapterFiles in evidence.facts else evidence
 
 
-def _file(path: Path, intent: Intent) -> Iterator[Evidence]:
+def _file(path: Path, intent: Intent, against: Sequence[Path]) -> Iterator[Evidence]:
     if path.suffix in SUFFIXES:  # named by the user, so a test is no reason to leave it out
         yield from _sources([path], path.parent)
-        return
-    if path.name in (STATE_FILE, STEPS_FILE):
+    elif path.name in (STATE_FILE, STEPS_FILE):
         yield run_evidence(path, str(path))
     elif path.name.startswith("adapter_"):
         yield adapter_evidence(path.parent, intent)
     elif path.name.startswith("model") and is_full_model(path.parent):
         yield _full_model(path.parent)
+    elif path.suffix in DATA_SUFFIXES and (data := _data(path, [path], against)) is not None:
+        yield data
     else:
         from trainguard.gather.logs import log_evidence
 
         yield from log_evidence(path)
 
 
-def _folders(top: Path, intent: Intent) -> Iterator[Evidence]:
+def _folders(top: Path, intent: Intent, against: Sequence[Path]) -> Iterator[Evidence]:
     runs: list[Path] = []
     sources: list[Path] = []
     for folder in _walk(top):
@@ -125,12 +148,29 @@ def _folders(top: Path, intent: Intent) -> Iterator[Evidence]:
         run = _enclosing(folder, runs)
         if run is None:  # a run's own record says more than what it printed
             yield from _logs(folder)
+            yield from _data_in(folder, against)
         scope = str(run) if run else ""
         if is_adapter(folder):
             yield adapter_evidence(folder, intent, scope=scope)
         if is_full_model(folder):
             yield _full_model(folder, scope=scope)
     yield from _sources(sources, top)
+
+
+def _data_in(folder: Path, against: Sequence[Path]) -> Iterator[Evidence]:
+    """The data set that the files of a folder are; its reader is loaded only where names promise
+    one.
+    """
+    files = [path for path in sorted(folder.iterdir()) if may_be_data(path)]
+    data = _data(folder, files, against) if files else None
+    if data is not None:
+        yield data
+
+
+def _data(subject: Path, files: Sequence[Path], against: Sequence[Path]) -> Evidence | None:
+    from trainguard.gather.data import data_evidence
+
+    return data_evidence(subject, files, against)
 
 
 def _sources(paths: Sequence[Path], root: Path) -> Iterator[Evidence]:

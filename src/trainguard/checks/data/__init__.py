@@ -1,0 +1,1 @@
+"""TG7xx: data sets."""

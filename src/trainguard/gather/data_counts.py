@@ -1,0 +1,168 @@
+"""What is counted of the rows of one split, as they go by."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from hashlib import blake2b
+from typing import Any
+
+from trainguard.gather.data_rows import DataRow
+from trainguard.gather.overlap import normal, number
+
+#: Distinct questions that are remembered; above it, a half of them is dropped at a time.
+LARGEST_MEMORY = 1_000_000
+#: Rows of a split whose texts are looked into; what is true of these is true of the rest.
+LARGEST_LOOK = 200_000
+#: Longer answers than this may differ with good reason: there are many ways to say a thing.
+SHORT_ANSWER = 40
+TOLERANCE = 0.05
+MOST_TEMPLATES = 10_000
+
+_SEVERAL = -1
+
+_TAGGED = re.compile(r"<answer>\s*([^<]*?)\s*</answer>|####\s*(\S+)|\\boxed\{([^{}]*)\}")
+_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+
+
+class Repeats:
+    """Rows and questions that occur more than once, exactly or of a random share of them."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, int] = {}
+        self._level = 0
+        self._answers: dict[int, int] = {}
+        """By hash of the question, that of its first answer; `_SEVERAL` once they differ."""
+        self._rows: dict[int, set[int]] = {}
+
+    def add(self, row: DataRow, number: int) -> None:
+        """Count one row."""
+        question = _hash(row.question.strip().casefold())
+        if question % (1 << self._level):
+            return
+        answer = (row.answer or "").strip()
+        whole = _hash("\0".join((answer, row.reasoning or "", row.rejected or "")))
+        known = self._rows.setdefault(question, set())
+        if whole in known:
+            self._count("repeated", number)
+        known.add(whole)
+        if row.answer is not None and row.rejected is None and len(answer) <= SHORT_ANSWER:
+            self._note_answer(question, answer, number)
+        if len(self._rows) > LARGEST_MEMORY:
+            self._halve()
+
+    def _count(self, what: str, number: int) -> None:
+        self.counts[what] += 1
+        self.first.setdefault(what, number)
+
+    def _note_answer(self, question: int, answer: str, row: int) -> None:
+        value = number(answer)
+        said = _hash(answer.casefold() if value is None else repr(value))
+        if self._answers.setdefault(question, said) not in (said, _SEVERAL):
+            self._answers[question] = _SEVERAL
+            self._count("conflicting", row)
+
+    def _halve(self) -> None:
+        """Keep half of the questions; what was counted so far stands for as many fewer."""
+        self._level += 1
+        share = 1 << self._level
+        self._rows = {key: rows for key, rows in self._rows.items() if key % share == 0}
+        self._answers = {key: one for key, one in self._answers.items() if key % share == 0}
+        self.counts = Counter({what: count // 2 for what, count in self.counts.items()})
+
+    def facts(self) -> dict[str, Any]:
+        """The counts as fields of `SplitFacts`."""
+        share = 1 << self._level
+        counts = {what: self.counts[what] * share for what in ("repeated", "conflicting")}
+        return {**counts, "estimated": share > 1}
+
+
+def _hash(text: str) -> int:
+    """The same in every process."""
+    return (
+        int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()) | 1 << 63
+    )
+
+
+class Texts:
+    """What the texts of rows give away: answers in questions, reasonings that do not hold."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, int] = {}
+        self._templates: Counter[tuple[str, ...]] = Counter()
+        self._previous: list[str] = []
+        self._chances = self._by_chance = 0
+
+    def add(self, row: DataRow, number: int) -> None:
+        """Look into one row."""
+        if row.rejected is not None:
+            self._count("preferences", number)
+            if row.rejected.strip() == (row.answer or "").strip():
+                self._count("undecided", number)
+        elif row.answer and not row.has_context:
+            self._look_for_answer(row, number)
+        if row.reasoning is not None and row.answer is not None:
+            self._grade(row, number)
+
+    def _count(self, what: str, number: int) -> None:
+        self.counts[what] += 1
+        self.first.setdefault(what, number)
+
+    def _look_for_answer(self, row: DataRow, number: int) -> None:
+        question, answer = normal([row.question]), normal([row.answer or ""])[:-1]
+        if not answer:
+            return
+        self._count("prompted", number)
+        if _stands_in(answer, question):
+            self._count("leaking", number)
+        if self._previous and self._previous != answer:
+            self._chances += 1
+            self._by_chance += _stands_in(self._previous, question)
+        self._previous = answer
+
+    def _grade(self, row: DataRow, place: int) -> None:
+        expected = number(row.answer)
+        if expected is not None:
+            self._count("reasoned", place)
+            found = concluded(row.reasoning or "")
+            if found is None or abs(found - expected) > TOLERANCE * abs(expected):
+                self._count("wrong", place)
+        template = _template(row)
+        if template in self._templates or len(self._templates) < MOST_TEMPLATES:
+            self._templates[template] += 1
+
+    def facts(self) -> dict[str, Any]:
+        """The counts as fields of `SplitFacts`."""
+        counted = ("preferences", "undecided", "prompted", "leaking", "reasoned", "wrong")
+        rate = self._by_chance / self._chances if self._chances else 0.0
+        return {
+            **{what: self.counts[what] for what in counted},
+            "leaking_by_chance": rate * self.counts["prompted"],
+            "templates": len(self._templates),
+            "largest_template": max(self._templates.values(), default=0),
+        }
+
+
+def _stands_in(part: list[str], whole: list[str]) -> bool:
+    """Whether words stand in a text in one piece."""
+    size = len(part)
+    if size == 1:
+        return part[0] in whole
+    return any(whole[at : at + size] == part for at in range(len(whole) - size))
+
+
+def concluded(reasoning: str) -> float | None:
+    """The number that a reasoning ends in: of its last answer tag, or else the last one."""
+    tags = _TAGGED.findall(reasoning)
+    text = "".join(tags[-1]) if tags else reasoning
+    found = _NUMBER.findall(text)
+    return number(found[-1]) if found else None
+
+
+def _template(row: DataRow) -> tuple[str, ...]:
+    """The words of a reasoning that are neither numbers nor of the question or the answer."""
+    own = {*normal([row.question]), *normal([row.answer or ""])}
+    words = normal([row.reasoning or ""])
+    return tuple("_" if word in own or word[0].isdigit() else word for word in words)

@@ -1,0 +1,445 @@
+"""Which questions of a small set stand in a large one: exact, in one pass, in bounded memory.
+
+The small side, the evaluation, is indexed; the large side is streamed past it in shards. A shard
+is judged by a pure function, and what two shards give can be merged in any order, so that the same
+code runs on one core or under an engine for clusters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+#: Words in a window, at most: the length at which matches predict inflated scores best.
+WINDOW = 8
+#: Shorter questions are only compared whole; they stand in longer texts by chance.
+SHORTEST = 4
+#: A partial match covers this share of a question, and a whole window.
+COVERAGE = 0.5
+#: Windows that more questions share are boilerplate and find nothing by themselves.
+SHARED = 8
+#: Keys that are counted for the expected rate; above it, a half of them is dropped at a time.
+LARGEST_SAMPLE = 50_000
+
+#: Numbers, one character of a script without blanks, words, operators.
+_TOKEN = re.compile(
+    r"\d+(?:\.\d+)?|[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+|"
+    r"[+*/=^%<>]|(?<![^\W\d_])-(?![^\W\d_])|\n"
+)
+#: The same for a text of ASCII, at twice the speed.
+_ASCII_TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?|\n|[+*/=^%<>]|(?<![a-z])-(?![a-z])")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_WHOLE = re.compile(r"(?<=\d)\.0+(?![\d.])")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+_UNKNOWN, _END = 0, -1
+
+Key = tuple[float, ...]
+Ids = np.ndarray[Any, np.dtype[np.int64]]
+Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a data set: what is asked and what is expected."""
+
+    question: str
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySample:
+    """How often keys occur on the large side, for the keys of a random share of all hashes."""
+
+    level: int = 0
+    """Kept are keys whose hash is divisible by 2**level."""
+    counts: Mapping[int, int] = field(default_factory=dict)
+
+    def merge(self, other: KeySample) -> KeySample:
+        """The sample of both."""
+        return bounded(max(self.level, other.level), Counter(self.counts) + Counter(other.counts))
+
+    @property
+    def expected(self) -> float:
+        """Chance that the key of one more row from the same source has been seen.
+
+        One minus the share of rows whose key occurs once (Good, 1953): what is true of a row of
+        the large side against the others is true of a row that was drawn like them.
+        """
+        rows = sum(self.counts.values())
+        return 1 - sum(n == 1 for n in self.counts.values()) / rows if rows else 0.0
+
+
+def bounded(level: int, counts: Mapping[int, int]) -> KeySample:
+    """The sample at this level, or at the first one that is small enough."""
+    kept = {key: n for key, n in counts.items() if key % (1 << level) == 0}
+    while len(kept) > LARGEST_SAMPLE:
+        level += 1
+        kept = {key: n for key, n in kept.items() if key % (1 << level) == 0}
+    return KeySample(level=level, counts=kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """What some rows of the large side have of the small one.
+
+    Each mapping goes from a row of the small side to the first row of the large side, both from 0.
+    A row of the small side is in one of `equal`, `contained` and `partial` at most.
+    """
+
+    rows: int = 0
+    """Rows of the large side that were read."""
+    equal: Mapping[int, int] = field(default_factory=dict)
+    """The same question, but for case, punctuation and blanks."""
+    contained: Mapping[int, int] = field(default_factory=dict)
+    """The whole question inside a longer text."""
+    partial: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """At least a window and half of the question in one piece, and all of its numbers: the row,
+    and the words in that piece."""
+    keys: Mapping[int, int] = field(default_factory=dict)
+    """The same numbers with the same numeric answer, in whatever words."""
+    same_answer: frozenset[int] = frozenset()
+    """Rows of `equal` whose answer is the same as well."""
+    sample: KeySample = KeySample()
+
+    def merge(self, other: Overlap) -> Overlap:
+        """What both have together; the order does not matter."""
+        equal = _first(self.equal, other.equal)
+        contained = _first(self.contained, other.contained)
+        contained = {row: at for row, at in contained.items() if row not in equal}
+        partial = dict(self.partial)
+        for row, (at, words) in other.partial.items():
+            mine = partial.get(row, (at, 0))
+            partial[row] = min(mine, (at, words), key=lambda one: (-one[1], one[0]))
+        return Overlap(
+            rows=self.rows + other.rows,
+            equal=equal,
+            contained=contained,
+            partial={
+                row: found
+                for row, found in partial.items()
+                if row not in equal and row not in contained
+            },
+            keys=_first(self.keys, other.keys),
+            same_answer=self.same_answer | other.same_answer,
+            sample=self.sample.merge(other.sample),
+        )
+
+    def to_json(self) -> str:
+        """As text, to be kept by one worker and merged by another."""
+        plain = {
+            "rows": self.rows,
+            "equal": sorted(self.equal.items()),
+            "contained": sorted(self.contained.items()),
+            "partial": sorted((row, *found) for row, found in self.partial.items()),
+            "keys": sorted(self.keys.items()),
+            "same_answer": sorted(self.same_answer),
+            "level": self.sample.level,
+            "counts": sorted(self.sample.counts.items()),
+        }
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> Overlap:
+        """What `to_json` wrote."""
+        plain = json.loads(text)
+        return cls(
+            rows=plain["rows"],
+            equal=dict(plain["equal"]),
+            contained=dict(plain["contained"]),
+            partial={row: (at, words) for row, at, words in plain["partial"]},
+            keys=dict(plain["keys"]),
+            same_answer=frozenset(plain["same_answer"]),
+            sample=KeySample(level=plain["level"], counts=dict(plain["counts"])),
+        )
+
+
+def _first(left: Mapping[int, int], right: Mapping[int, int]) -> dict[int, int]:
+    return {**left, **{row: min(at, left.get(row, at)) for row, at in right.items()}}
+
+
+def normal(texts: Sequence[str]) -> list[str]:
+    """The words of all texts, each text ended by a line feed."""
+    joined = "\n".join([text.replace("\n", " ") for text in texts])
+    is_ascii = joined.isascii()
+    if not is_ascii:
+        joined = unicodedata.normalize("NFKC", joined).replace("\u2212", "-")
+    joined = joined.casefold()
+    if "," in joined:
+        joined = _THOUSANDS.sub("", joined)
+    if ".0" in joined:
+        joined = _WHOLE.sub("", joined)
+    words: list[str] = (_ASCII_TOKEN if is_ascii else _TOKEN).findall(joined)
+    words.append("\n")
+    return words
+
+
+def key_of(row: Row) -> Key | None:
+    """The sorted numbers of a question and its numeric answer; None where one is missing."""
+    answer = number(row.answer)
+    if answer is None:
+        return None
+    text = _THOUSANDS.sub("", row.question) if "," in row.question else row.question
+    numbers = sorted(map(float, _NUMBER.findall(text)))
+    return (*numbers, answer) if numbers else None
+
+
+@lru_cache(maxsize=1 << 16)
+def number(text: str | None) -> float | None:
+    """A number to six digits, as one side computes what the other writes down."""
+    if not text:
+        return None
+    try:
+        value = float(text.replace(",", ""))
+    except ValueError:
+        return None
+    return float(f"{value:.6g}") if abs(value) < float("inf") else None
+
+
+class Index:
+    """The questions of the small side, ready to be met.
+
+    Args:
+        rows: in the order in which the results number them.
+    """
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.rows = list(rows)
+        words = normal([row.question for row in self.rows])
+        self._vocabulary = {word: n for n, word in enumerate(dict.fromkeys(words), start=1)}
+        self._vocabulary["\n"] = _END
+        self._texts = _split(self._ids(words))
+        self._longest = max(map(len, self._texts), default=0)
+        self._powers = _powers(max(self._longest, WINDOW) + 1)
+        self._whole = self._first_of_each()
+        self._windows = {size: self._windows_of(size) for size in self._sizes()}
+        self._keys: dict[Key, list[int]] = {}
+        for place, row in enumerate(self.rows):
+            key = key_of(row)
+            if key is not None:
+                self._keys.setdefault(key, []).append(place)
+        self._is_number = np.array([False, *(word[0].isdigit() for word in self._vocabulary)])
+
+    def _ids(self, words: Sequence[str]) -> Ids:
+        return np.fromiter(
+            map(self._vocabulary.get, words, repeat(_UNKNOWN)), np.int64, count=len(words)
+        )
+
+    def _first_of_each(self) -> dict[int, list[int]]:
+        """By hash of the whole text, the questions that read so."""
+        found: dict[int, list[int]] = {}
+        for place, text in enumerate(self._texts):
+            if len(text):
+                found.setdefault(self._hash(text), []).append(place)
+        return found
+
+    def _hash(self, text: Ids) -> int:
+        with np.errstate(over="ignore"):
+            return int((text.astype(np.uint64) * self._powers[: len(text)]).sum())
+
+    def _sizes(self) -> list[int]:
+        lengths = {len(text) for text in self._texts}
+        return sorted({min(length, WINDOW) for length in lengths if length >= SHORTEST})
+
+    def _windows_of(self, size: int) -> tuple[Hashes, list[list[tuple[int, int]]]]:
+        """Hashes in order, and for each the questions that it stands in, with the offset."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for places in self._whole.values():
+            text = self._texts[places[0]]
+            if min(len(text), WINDOW) != size:
+                continue
+            for offset, value in enumerate(_rolling(text, size).tolist()):
+                found.setdefault(value, []).append((places[0], offset))
+        kept = _without_boilerplate(found)
+        hashes = np.array(sorted(kept), np.uint64)
+        return hashes, [kept[int(value)] for value in hashes]
+
+    def scan(self, shard: Sequence[Row], first: int = 0) -> Overlap:
+        """What a shard of the large side has of the questions.
+
+        Args:
+            shard: rows in order.
+            first: number of the shard's first row among all rows of the large side.
+        """
+        if not shard:
+            return Overlap()
+        stream = self._ids(normal([row.question for row in shard]))
+        ends = np.flatnonzero(stream == _END)
+        starts = np.concatenate(([0], ends[:-1] + 1))
+        equal = self._equal(stream, starts, ends)
+        contained, partial = self._pieces(stream, starts, ends, equal)
+        keys, sample = self._keys_in(shard)
+        same = {small for small, big in equal.items() if _agree(self.rows[small], shard[big])}
+        return Overlap(
+            rows=len(shard),
+            equal={small: first + big for small, big in equal.items()},
+            contained={small: first + big for small, big in contained.items()},
+            partial={small: (first + big, words) for small, (big, words) in partial.items()},
+            keys={small: first + big for small, big in keys.items()},
+            same_answer=frozenset(same),
+            sample=sample,
+        )
+
+    def _equal(self, stream: Ids, starts: Ids, ends: Ids) -> dict[int, int]:
+        lengths = ends - starts
+        unknown = np.concatenate(([0], np.cumsum(stream == _UNKNOWN)))
+        fits = (lengths > 0) & (lengths <= self._longest) & (unknown[ends] == unknown[starts])
+        if not fits.any():
+            return {}
+        place = np.minimum(np.arange(len(stream)) - np.repeat(starts, lengths + 1), self._longest)
+        with np.errstate(over="ignore"):
+            terms = np.where(stream > 0, stream, 0).astype(np.uint64) * self._powers[place]
+            sums = np.add.reduceat(terms, starts)
+        found: dict[int, int] = {}
+        for big in np.flatnonzero(fits).tolist():
+            for small in self._whole.get(int(sums[big]), ()):
+                if small not in found and np.array_equal(
+                    stream[starts[big] : ends[big]], self._texts[small]
+                ):
+                    found[small] = big
+        return found
+
+    def _pieces(
+        self, stream: Ids, starts: Ids, ends: Ids, equal: Mapping[int, int]
+    ) -> tuple[dict[int, int], dict[int, tuple[int, int]]]:
+        contained: dict[int, int] = {}
+        partial: dict[int, tuple[int, int]] = {}
+        seen: set[tuple[int, int, int]] = set()
+        for at, small, offset in self._met(stream):
+            big = int(np.searchsorted(ends, at))
+            if small in equal or small in contained or (big, small, at - offset) in seen:
+                continue
+            seen.add((big, small, at - offset))
+            text = self._texts[small]
+            words = _run(stream[starts[big] : ends[big]], text, at - int(starts[big]), offset)
+            if words == len(text):
+                contained[small] = big
+            elif words > partial.get(small, (0, 0))[1] and self._is_most(
+                words, text, stream[starts[big] : ends[big]]
+            ):
+                partial[small] = (big, words)
+        spread = {twin: big for small, big in contained.items() for twin in self._twins(small)}
+        return spread, {
+            twin: found
+            for small, found in partial.items()
+            if small not in contained
+            for twin in self._twins(small)
+        }
+
+    def _twins(self, small: int) -> list[int]:
+        """The questions that read the same."""
+        return self._whole[self._hash(self._texts[small])]
+
+    def _met(self, stream: Ids) -> Iterator[tuple[int, int, int]]:
+        """Where in the stream a window of which question begins, in order of the stream."""
+        found = []
+        known = np.concatenate(([0], np.cumsum(stream <= 0)))
+        for size, (hashes, entries) in self._windows.items():
+            if len(stream) < size or not len(hashes):
+                continue
+            whole = np.flatnonzero(known[size:] == known[:-size])
+            values = _rolling(stream, size)[whole]
+            place = np.minimum(np.searchsorted(hashes, values), len(hashes) - 1)
+            hit = hashes[place] == values
+            for at, entry in zip(whole[hit].tolist(), place[hit].tolist(), strict=True):
+                found += [(at, small, offset) for small, offset in entries[entry]]
+        yield from sorted(found)
+
+    def _is_most(self, words: int, text: Ids, row: Ids) -> bool:
+        """Whether a piece is long enough, and every number of the question is in the row."""
+        if words < max(WINDOW, COVERAGE * len(text)):
+            return False
+        wanted = Counter(text[self._is_number[text]].tolist())
+        return not wanted - Counter(row[row > 0].tolist())
+
+    def _keys_in(self, shard: Sequence[Row]) -> tuple[dict[int, int], KeySample]:
+        if not self._keys:
+            return {}, KeySample()
+        found: dict[int, int] = {}
+        counts: Counter[int] = Counter()
+        for big, row in enumerate(shard):
+            key = key_of(row)
+            if key is not None:
+                counts[hash(key)] += 1  # of numbers, and so the same in every process
+                for small in self._keys.get(key, ()):
+                    found.setdefault(small, big)
+        return found, bounded(0, counts)
+
+    @property
+    def distinct(self) -> int:
+        """Questions that read differently."""
+        return len(self._whole)
+
+    @cached_property
+    def keyed(self) -> frozenset[int]:
+        """The rows that have a key."""
+        return frozenset(row for rows in self._keys.values() for row in rows)
+
+
+def _agree(small: Row, big: Row) -> bool:
+    if small.answer is None or big.answer is None:
+        return False
+    if number(small.answer) is not None:
+        return number(small.answer) == number(big.answer)
+    return normal([small.answer]) == normal([big.answer])
+
+
+def _without_boilerplate(
+    found: Mapping[int, list[tuple[int, int]]],
+) -> dict[int, list[tuple[int, int]]]:
+    """Windows that few questions share, and the rarest of a question that has no such window."""
+    kept = {value: places for value, places in found.items() if len(places) <= SHARED}
+    reached = {small for places in kept.values() for small, _ in places}
+    rarest: dict[int, tuple[int, int, int]] = {}
+    for value, places in found.items():
+        for small, offset in places:
+            if small not in reached:
+                rarest[small] = min(
+                    rarest.get(small, (len(places), value, offset)), (len(places), value, offset)
+                )
+    for small, (_, value, offset) in rarest.items():
+        kept.setdefault(value, []).append((small, offset))
+    return kept
+
+
+def _split(stream: Ids) -> list[Ids]:
+    """The texts of a stream, without their ends."""
+    return [text[:-1] for text in np.split(stream, np.flatnonzero(stream == _END)[:-1] + 1)]
+
+
+def _powers(count: int) -> Hashes:
+    with np.errstate(over="ignore"):
+        steps = np.concatenate((np.ones(1, np.uint64), np.full(count, _BASE, np.uint64)))
+        return np.cumprod(steps, dtype=np.uint64)
+
+
+def _rolling(ids: Ids, size: int) -> Hashes:
+    """The hash of every window of so many ids."""
+    values = ids.astype(np.uint64)
+    windows = len(ids) - size + 1
+    hashes = np.zeros(max(windows, 0), np.uint64)
+    with np.errstate(over="ignore"):
+        for step in range(size):
+            hashes *= _BASE
+            hashes += values[step : step + len(hashes)]
+    return hashes
+
+
+def _run(row: Ids, text: Ids, at: int, offset: int) -> int:
+    """Words that agree without a gap around a place in a row and in a question."""
+    before = min(at, offset)
+    left = row[at - before : at][::-1] != text[offset - before : offset][::-1]
+    after = min(len(row) - at, len(text) - offset)
+    right = row[at : at + after] != text[offset : offset + after]
+    lead = int(left.argmax()) if left.any() else before
+    follow = int(right.argmax()) if right.any() else after
+    return lead + follow
