@@ -20,6 +20,12 @@ TOLERANCE = 0.05
 MOST_TEMPLATES = 10_000
 
 _SEVERAL = -1
+#: Words that a sentence needs whatever it is about: that a question has them too says nothing.
+_FUNCTION_WORDS = frozenset(
+    {"a", "an", "and", "are", "as", "by", "do", "does", "each", "for", "from", "has", "have", "how"}
+    | {"i", "in", "is", "it", "many", "much", "of", "on", "per", "so", "that", "the", "there"}
+    | {"this", "to", "was", "we", "what", "which", "with"}
+)
 
 _TAGGED = re.compile(r"<answer>\s*([^<]*?)\s*</answer>|####\s*(\S+)|\\boxed\{([^{}]*)\}")
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
@@ -163,6 +169,6 @@ def concluded(reasoning: str) -> float | None:
 
 def _template(row: DataRow) -> tuple[str, ...]:
     """The words of a reasoning that are neither numbers nor of the question or the answer."""
-    own = {*normal([row.question]), *normal([row.answer or ""])}
+    own = {*normal([row.question]), *normal([row.answer or ""])} - _FUNCTION_WORDS
     words = normal([row.reasoning or ""])
     return tuple("_" if word in own or word[0].isdigit() else word for word in words)
