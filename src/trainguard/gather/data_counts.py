@@ -17,15 +17,10 @@ LARGEST_LOOK = 200_000
 #: Longer answers than this may differ with good reason: there are many ways to say a thing.
 SHORT_ANSWER = 40
 TOLERANCE = 0.05
-MOST_TEMPLATES = 10_000
+#: Reasonings that are compared with each other.
+MOST_REASONINGS = 5000
 
 _SEVERAL = -1
-#: Words that a sentence needs whatever it is about: that a question has them too says nothing.
-_FUNCTION_WORDS = frozenset(
-    {"a", "an", "and", "are", "as", "by", "do", "does", "each", "for", "from", "has", "have", "how"}
-    | {"i", "in", "is", "it", "many", "much", "of", "on", "per", "so", "that", "the", "there"}
-    | {"this", "to", "was", "we", "what", "which", "with"}
-)
 
 _TAGGED = re.compile(r"<answer>\s*([^<]*?)\s*</answer>|####\s*(\S+)|\\boxed\{([^{}]*)\}")
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
@@ -97,7 +92,8 @@ class Texts:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.first: dict[str, int] = {}
-        self._templates: Counter[tuple[str, ...]] = Counter()
+        self._reasonings: list[tuple[list[str], set[str]]] = []
+        """The words of a reasoning, and those of its question and answer."""
         self._previous: list[str] = []
         self._chances = self._by_chance = 0
 
@@ -135,9 +131,9 @@ class Texts:
             found = concluded(row.reasoning or "")
             if found is None or abs(found - expected) > TOLERANCE * abs(expected):
                 self._count("wrong", place)
-        template = _template(row)
-        if template in self._templates or len(self._templates) < MOST_TEMPLATES:
-            self._templates[template] += 1
+        if len(self._reasonings) < MOST_REASONINGS:
+            own = {*normal([row.question]), *normal([row.answer or ""])}
+            self._reasonings.append((normal([row.reasoning or ""]), own))
 
     def facts(self) -> dict[str, Any]:
         """The counts as fields of `SplitFacts`."""
@@ -146,8 +142,20 @@ class Texts:
         return {
             **{what: self.counts[what] for what in counted},
             "leaking_by_chance": rate * self.counts["prompted"],
-            "templates": len(self._templates),
-            "largest_template": max(self._templates.values(), default=0),
+            **self._templates(),
+        }
+
+    def _templates(self) -> dict[str, int]:
+        """Numbers and what the question brings are left out; words of most reasonings are not."""
+        frequency = Counter(word for words, _ in self._reasonings for word in set(words))
+        usual = {word for word, n in frequency.items() if 2 * n >= len(self._reasonings)}
+        templates = Counter(
+            tuple(_mask(word, own - usual) for word in words) for words, own in self._reasonings
+        )
+        return {
+            "compared": len(self._reasonings),
+            "templates": len(templates),
+            "largest_template": max(templates.values(), default=0),
         }
 
 
@@ -167,8 +175,5 @@ def concluded(reasoning: str) -> float | None:
     return number(found[-1]) if found else None
 
 
-def _template(row: DataRow) -> tuple[str, ...]:
-    """The words of a reasoning that are neither numbers nor of the question or the answer."""
-    own = {*normal([row.question]), *normal([row.answer or ""])} - _FUNCTION_WORDS
-    words = normal([row.reasoning or ""])
-    return tuple("_" if word in own or word[0].isdigit() else word for word in words)
+def _mask(word: str, own: set[str]) -> str:
+    return "_" if word in own or word[0].isdigit() else word

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,11 @@ def read_rows(path: Path) -> Iterator[DataRow | None]:
         ValueError: it is not what its name says.
         NoReaderError: pyarrow is needed and not installed.
     """
-    for raw in _raw_rows(path):
-        yield data_row(raw)
+    try:
+        for raw in _raw_rows(path):
+            yield data_row(raw)
+    except (EOFError, zlib.error) as error:
+        raise ValueError(f"the compressed data is broken: {error}") from error
 
 
 def _raw_rows(path: Path) -> Iterator[Any]:

@@ -8,18 +8,18 @@ prefix, and the gain that was hoped for does not come.
 
 ## Example
 ```data
-split rft rows=900 reasoned=900 templates=1 largest_template=900 # TG710
+split rft rows=900 compared=900 templates=1 largest_template=900 # TG710
 ```
 
 ## Instead
 ```data
-split rft rows=900 reasoned=900 templates=310 largest_template=45
+split rft rows=900 compared=900 templates=310 largest_template=45
 ```
 
 Too few rows to tell:
 
 ```data
-split rft rows=8 reasoned=8 templates=1 largest_template=8
+split rft rows=8 compared=8 templates=1 largest_template=8
 ```
 
 ## Source
@@ -44,12 +44,12 @@ SHARE = 0.95
 def one_reasoning_template(splits: Sequence[SplitFacts]) -> Iterator[Finding]:
     """Fire where nearly all reasonings are alike."""
     for split in splits:
-        if split.reasoned < FEWEST or split.largest_template < SHARE * split.reasoned:
+        if split.compared < FEWEST or split.largest_template < SHARE * split.compared:
             continue
         yield Finding(
-            f"{split.largest_template} of {split.reasoned} reasonings of {split.name} are one "
+            f"{split.largest_template} of {split.compared} reasonings of {split.name} are one "
             "sentence with other numbers: they were filled in, not sampled",
             fix="sample several reasonings a question from a model and keep the right ones",
             location=Location(path=split.path, key=split.name, value=str(split.templates)),
-            evidence={"reasoned": split.reasoned, "templates": split.templates},
+            evidence={"compared": split.compared, "templates": split.templates},
         )
