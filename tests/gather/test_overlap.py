@@ -20,8 +20,9 @@ from trainguard.gather.overlap import (
     Overlap,
     Row,
     bounded,
-    key_of,
+    keys_of,
     normal,
+    words_of,
 )
 from trainguard.reference.units import PHRASINGS, Conversion, conversions
 
@@ -127,10 +128,10 @@ def test_rows_and_places_are_the_first() -> None:
 
 
 def test_signs_and_operators_are_part_of_a_question() -> None:
-    held_out = [Row("What is 3 + 4 times 5?"), Row("What is 3 - 4?"), Row("well-known fact of it")]
+    held_out = [Row("What is 3 + 4 times 5?"), Row("What is 3 - 4?"), Row("Is 4-3 one")]
 
     met = Index(held_out).scan(
-        [Row("What is 3 * 4 times 5?"), Row("what is 3 4"), Row("well known fact of it")]
+        [Row("What is 3 * 4 times 5?"), Row("what is 3 4"), Row("is 4 \u2212 3 one?")]
     )
 
     assert met.equal == {2: 2}
@@ -143,7 +144,8 @@ def test_signs_and_operators_are_part_of_a_question() -> None:
         ("Is 6.0 kg?", "is 6 kg"),
         ("ﬁne ① Straße here", "fine 1 strasse HERE"),
         ("a\nb\tc  d", "A b, c; D."),
-        ("6kg to gram", "6 kg to gram"),
+        ("and so on...", "And so on"),
+        ("so (it is)", "so it is!!"),
         ("二加二等于几", "二加二等于几？"),
     ],
 )
@@ -270,7 +272,7 @@ def test_a_sample_stays_bounded_and_keeps_its_estimate() -> None:
 
 @given(st.text(), st.text())
 def test_any_text_has_words_and_perhaps_a_key(question: str, answer: str) -> None:
-    assert normal([question])[-1] == "\n"
-    assert normal([question]).count("\n") == 1
-    key_of(Row(question, answer))
+    assert normal([question]).count("\0") == 1
+    assert "\0" not in words_of(question)
+    assert len(list(keys_of(normal([question]), [answer]))) == 1
     Index([Row(question, answer)]).scan([Row(answer, question)])

@@ -130,7 +130,7 @@ def benchmark(llm, rows):
     answered = [answer == answer for answer in answers]
     return sum(right) / len(rows), sum(answered) / len(rows)
 '''
-DATA_PY = '''\
+DATA_PY = """\
 import json
 from pathlib import Path
 
@@ -139,8 +139,8 @@ from datasets import Dataset
 
 def load(split):
     rows = json.loads(Path(f"data/{split}.json").read_text())
-    return Dataset.from_list([{"prompt": q, "completion": f"<answer>{a}</answer>"} for q, a in rows])
-'''
+    return Dataset.from_list([{"prompt": q, "completion": str(a)} for q, a in rows])
+"""
 
 #: Code and the end of the path of the one finding for each fault.
 FAULTS = {

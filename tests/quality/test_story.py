@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from quality import story
 from trainguard import check
 from trainguard.cli import main
-
-from quality import story
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,14 @@ from trainguard.facts.failure import Failure
 from trainguard.gather.data_counts import LARGEST_LOOK, Repeats, Texts
 from trainguard.gather.data_names import is_held_out, split_name
 from trainguard.gather.data_rows import DataRow, NoReaderError, read_rows
-from trainguard.gather.overlap import Index, Overlap, Row
+from trainguard.gather.overlap import Asked, Index, Overlap, Row
 
 KIND = "data set"
 SHARD = 20_000
 #: Held-out rows that are kept and compared; the first of a larger split.
 LARGEST_HELD_OUT = 200_000
+#: Stands for what is no row, so that the numbers of the others stay true.
+NO_ROW = Row("")
 #: Rows by which a file is recognised.
 PEEK = 20
 
@@ -33,7 +35,7 @@ class _Split:
     starts: list[int] = field(default_factory=list)
     """Number of the first row of each file, from 0."""
     facts: SplitFacts | None = None
-    kept: list[Row] = field(default_factory=list)
+    kept: list[Asked] = field(default_factory=list)
 
     def place(self, row: int) -> str:
         """File and row, from 1."""
@@ -126,17 +128,15 @@ def _read(split: _Split, indexes: dict[int, Index], failures: list[Failure]) -> 
     """Count the rows of a split, keep them if it is held out, and scan them past the indexes."""
     counts = _Counts()
     met = dict.fromkeys(indexes, Overlap())
-    shard: list[Row] = []
+    shard: list[Asked] = []
     first = 0
     for row in _rows(split, failures):
         counts.add(row)
-        # A row without text keeps its number, so that places stay true.
-        plain = Row(row.question, row.answer) if row is not None else Row("")
         if split.held_out:
             if len(split.kept) < LARGEST_HELD_OUT:
-                split.kept.append(plain)
+                split.kept.append(row or NO_ROW)
         elif indexes:
-            shard.append(plain)
+            shard.append(row or NO_ROW)
             if len(shard) == SHARD:
                 met = {n: met[n].merge(index.scan(shard, first)) for n, index in indexes.items()}
                 first += SHARD

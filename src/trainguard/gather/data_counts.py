@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from hashlib import blake2b
 from typing import Any
+from zlib import crc32
 
 from trainguard.gather.data_rows import DataRow
-from trainguard.gather.overlap import normal, number
+from trainguard.gather.overlap import number, words_of
 
 #: Distinct questions that are remembered; above it, a half of them is dropped at a time.
-LARGEST_MEMORY = 1_000_000
+LARGEST_MEMORY = 200_000
 #: Rows of a split whose texts are looked into; what is true of these is true of the rest.
-LARGEST_LOOK = 200_000
+LARGEST_LOOK = 50_000
 #: Longer answers than this may differ with good reason: there are many ways to say a thing.
 SHORT_ANSWER = 40
 TOLERANCE = 0.05
 #: Reasonings that are compared with each other.
 MOST_REASONINGS = 5000
 
+#: No hash: Python keeps -1 for itself.
 _SEVERAL = -1
 
 _TAGGED = re.compile(r"<answer>\s*([^<]*?)\s*</answer>|####\s*(\S+)|\\boxed\{([^{}]*)\}")
@@ -33,23 +34,23 @@ class Repeats:
         self.counts: Counter[str] = Counter()
         self.first: dict[str, int] = {}
         self._level = 0
-        self._answers: dict[int, int] = {}
-        """By hash of the question, that of its first answer; `_SEVERAL` once they differ."""
-        self._rows: dict[int, set[int]] = {}
+        self._rows: dict[tuple[int, int], int] = {}
+        """By hash of the row, and of its question, by which a share is drawn: its number."""
+        self._answers: dict[tuple[int, int], int] = {}
+        """By hashes of the question, that of its first answer; `_SEVERAL` once they differ."""
 
     def add(self, row: DataRow, number: int) -> None:
         """Count one row."""
-        question = _hash(row.question.strip().casefold())
-        if question % (1 << self._level):
+        question = row.question.strip()
+        draw = crc32(question.encode("utf-8", "replace"))  # the same in every process
+        if draw & ((1 << self._level) - 1):
             return
         answer = (row.answer or "").strip()
-        whole = _hash("\0".join((answer, row.reasoning or "", row.rejected or "")))
-        known = self._rows.setdefault(question, set())
-        if whole in known:
+        whole = (hash((question, answer, row.reasoning, row.rejected)), draw)
+        if self._rows.setdefault(whole, number) != number:
             self._count("repeated", number)
-        known.add(whole)
         if row.answer is not None and row.rejected is None and len(answer) <= SHORT_ANSWER:
-            self._note_answer(question, answer, number)
+            self._note_answer((hash(question), draw), answer, number)
         if len(self._rows) > LARGEST_MEMORY:
             self._halve()
 
@@ -57,9 +58,9 @@ class Repeats:
         self.counts[what] += 1
         self.first.setdefault(what, number)
 
-    def _note_answer(self, question: int, answer: str, row: int) -> None:
+    def _note_answer(self, question: tuple[int, int], answer: str, row: int) -> None:
         value = number(answer)
-        said = _hash(answer.casefold() if value is None else repr(value))
+        said = hash(answer.casefold() if value is None else value)
         if self._answers.setdefault(question, said) not in (said, _SEVERAL):
             self._answers[question] = _SEVERAL
             self._count("conflicting", row)
@@ -67,9 +68,9 @@ class Repeats:
     def _halve(self) -> None:
         """Keep half of the questions; what was counted so far stands for as many fewer."""
         self._level += 1
-        share = 1 << self._level
-        self._rows = {key: rows for key, rows in self._rows.items() if key % share == 0}
-        self._answers = {key: one for key, one in self._answers.items() if key % share == 0}
+        others = (1 << self._level) - 1
+        self._rows = {key: row for key, row in self._rows.items() if not key[1] & others}
+        self._answers = {key: one for key, one in self._answers.items() if not key[1] & others}
         self.counts = Counter({what: count // 2 for what, count in self.counts.items()})
 
     def facts(self) -> dict[str, Any]:
@@ -77,13 +78,6 @@ class Repeats:
         share = 1 << self._level
         counts = {what: self.counts[what] * share for what in ("repeated", "conflicting")}
         return {**counts, "estimated": share > 1}
-
-
-def _hash(text: str) -> int:
-    """The same in every process."""
-    return (
-        int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()) | 1 << 63
-    )
 
 
 class Texts:
@@ -113,7 +107,7 @@ class Texts:
         self.first.setdefault(what, number)
 
     def _look_for_answer(self, row: DataRow, number: int) -> None:
-        question, answer = normal([row.question]), normal([row.answer or ""])[:-1]
+        question, answer = words_of(row.question), words_of(row.answer or "")
         if not answer:
             return
         self._count("prompted", number)
@@ -132,8 +126,8 @@ class Texts:
             if found is None or abs(found - expected) > TOLERANCE * abs(expected):
                 self._count("wrong", place)
         if len(self._reasonings) < MOST_REASONINGS:
-            own = {*normal([row.question]), *normal([row.answer or ""])}
-            self._reasonings.append((normal([row.reasoning or ""]), own))
+            own = {*words_of(row.question), *words_of(row.answer or "")}
+            self._reasonings.append((words_of(row.reasoning or ""), own))
 
     def facts(self) -> dict[str, Any]:
         """The counts as fields of `SplitFacts`."""
@@ -164,7 +158,7 @@ def _stands_in(part: list[str], whole: list[str]) -> bool:
     size = len(part)
     if size == 1:
         return part[0] in whole
-    return any(whole[at : at + size] == part for at in range(len(whole) - size))
+    return any(whole[at : at + size] == part for at in range(len(whole) - size + 1))
 
 
 def concluded(reasoning: str) -> float | None:

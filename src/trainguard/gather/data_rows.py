@@ -12,9 +12,8 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 #: Characters of one row, and of a file that is one JSON object.
 LARGEST_ROW = 16_000_000
@@ -34,8 +33,7 @@ _ASSISTANTS = frozenset({"assistant", "gpt", "model", "bot", "chatgpt"})
 _WRITERS = frozenset({"user", "human"})
 
 
-@dataclass(frozen=True, slots=True)
-class DataRow:
+class DataRow(NamedTuple):
     """One row, whatever its columns are called."""
 
     question: str

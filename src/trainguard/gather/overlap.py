@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,18 +28,21 @@ COVERAGE = 0.5
 #: Windows that more questions share are boilerplate and find nothing by themselves.
 SHARED = 8
 #: Keys that are counted for the expected rate; above it, a half of them is dropped at a time.
-LARGEST_SAMPLE = 50_000
+LARGEST_SAMPLE = 10_000
 
-#: Numbers, one character of a script without blanks, words, operators.
-_TOKEN = re.compile(
-    r"\d+(?:\.\d+)?|[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+|"
-    r"[+*/=^%<>]|(?<![^\W\d_])-(?![^\W\d_])|\n"
-)
-#: The same for a text of ASCII, at twice the speed.
-_ASCII_TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?|\n|[+*/=^%<>]|(?<![a-z])-(?![a-z])")
+#: Ends a row in a text of many; it is no blank, so that splitting keeps it.
+END = "\0"
+_OPERATORS = "+*/=^%<>-"
+_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#$&'(),:;?@[\\]_`{|}~", " "))
+#: Runs of full stops are taken off one by one; whoever writes more of them means something.
+_FULL_STOPS = 8
+#: One character of a script without blanks is a word.
+_UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")
+_OTHER_PUNCTUATION = re.compile(r"[^\w\s\0.+*/=^%<>-]")
+_DASHES = re.compile(r"[\u2010-\u2015\u2212]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _WHOLE = re.compile(r"(?<=\d)\.0+(?![\d.])")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?|\0")
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _UNKNOWN, _END = 0, -1
 
@@ -48,9 +51,20 @@ Ids = np.ndarray[Any, np.dtype[np.int64]]
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Asked(Protocol):
     """One row of a data set: what is asked and what is expected."""
+
+    @property
+    def question(self) -> str:
+        """What is asked."""
+
+    @property
+    def answer(self) -> str | None:
+        """What is expected; None if nothing is."""
+
+
+class Row(NamedTuple):
+    """The plainest row."""
 
     question: str
     answer: str | None = None
@@ -66,7 +80,11 @@ class KeySample:
 
     def merge(self, other: KeySample) -> KeySample:
         """The sample of both."""
-        return bounded(max(self.level, other.level), Counter(self.counts) + Counter(other.counts))
+        level = max(self.level, other.level)
+        counts = dict(_kept(level, self.counts))
+        for key, count in _kept(level, other.counts):
+            counts[key] = counts.get(key, 0) + count
+        return bounded(level, counts)
 
     @property
     def expected(self) -> float:
@@ -81,11 +99,16 @@ class KeySample:
 
 def bounded(level: int, counts: Mapping[int, int]) -> KeySample:
     """The sample at this level, or at the first one that is small enough."""
-    kept = {key: n for key, n in counts.items() if key % (1 << level) == 0}
+    kept = dict(_kept(level, counts))
     while len(kept) > LARGEST_SAMPLE:
         level += 1
-        kept = {key: n for key, n in kept.items() if key % (1 << level) == 0}
+        kept = dict(_kept(level, kept))
     return KeySample(level=level, counts=kept)
+
+
+def _kept(level: int, counts: Mapping[int, int]) -> Iterable[tuple[int, int]]:
+    others = (1 << level) - 1
+    return [entry for entry in counts.items() if not entry[0] & others] if level else counts.items()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,30 +190,43 @@ def _first(left: Mapping[int, int], right: Mapping[int, int]) -> dict[int, int]:
     return {**left, **{row: min(at, left.get(row, at)) for row, at in right.items()}}
 
 
-def normal(texts: Sequence[str]) -> list[str]:
-    """The words of all texts, each text ended by a line feed."""
-    joined = "\n".join([text.replace("\n", " ") for text in texts])
-    is_ascii = joined.isascii()
-    if not is_ascii:
-        joined = unicodedata.normalize("NFKC", joined).replace("\u2212", "-")
-    joined = joined.casefold()
+def normal(texts: Iterable[str]) -> str:
+    """All texts as words between blanks, each text ended by `END`.
+
+    Case, punctuation and the form of characters and numbers (1,200 and 1200) are gone; operators
+    and signs are words of their own.
+    """
+    joined = f" {END} ".join([*(text.replace(END, " ") for text in texts), ""]).casefold()
+    if not joined.isascii():
+        joined = _DASHES.sub("-", unicodedata.normalize("NFKC", joined))
+        joined = _UNSPACED.sub(r" \1 ", _OTHER_PUNCTUATION.sub(" ", joined))
     if "," in joined:
         joined = _THOUSANDS.sub("", joined)
-    if ".0" in joined:
-        joined = _WHOLE.sub("", joined)
-    words: list[str] = (_ASCII_TOKEN if is_ascii else _TOKEN).findall(joined)
-    words.append("\n")
-    return words
+    for operator in _OPERATORS:
+        if operator in joined:
+            joined = joined.replace(operator, f" {operator} ")
+    joined = joined.translate(_PUNCTUATION)
+    for _ in range(_FULL_STOPS):
+        joined = joined.replace(". ", " ")
+    return _WHOLE.sub("", joined) if ".0" in joined else joined
 
 
-def key_of(row: Row) -> Key | None:
-    """The sorted numbers of a question and its numeric answer; None where one is missing."""
-    answer = number(row.answer)
-    if answer is None:
-        return None
-    text = _THOUSANDS.sub("", row.question) if "," in row.question else row.question
-    numbers = sorted(map(float, _NUMBER.findall(text)))
-    return (*numbers, answer) if numbers else None
+def words_of(text: str) -> list[str]:
+    """The words of one text, as `normal` has them."""
+    return normal([text]).split()[:-1]
+
+
+def keys_of(joined: str, answers: Iterable[str | None]) -> Iterator[Key | None]:
+    """Per row of a normal text: its sorted numbers and its numeric answer; None where one lacks."""
+    numbers: list[float] = []
+    expected = iter(answers)
+    for token in _NUMBER.findall(joined):
+        if token != END:
+            numbers.append(float(token))
+            continue
+        answer = number(next(expected))
+        yield (*sorted(numbers), answer) if numbers and answer is not None else None
+        numbers = []
 
 
 @lru_cache(maxsize=1 << 16)
@@ -212,19 +248,19 @@ class Index:
         rows: in the order in which the results number them.
     """
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self, rows: Iterable[Asked]) -> None:
         self.rows = list(rows)
-        words = normal([row.question for row in self.rows])
+        joined = normal(row.question for row in self.rows)
+        words = joined.split()
         self._vocabulary = {word: n for n, word in enumerate(dict.fromkeys(words), start=1)}
-        self._vocabulary["\n"] = _END
+        self._vocabulary[END] = _END
         self._texts = _split(self._ids(words))
         self._longest = max(map(len, self._texts), default=0)
         self._powers = _powers(max(self._longest, WINDOW) + 1)
         self._whole = self._first_of_each()
         self._windows = {size: self._windows_of(size) for size in self._sizes()}
         self._keys: dict[Key, list[int]] = {}
-        for place, row in enumerate(self.rows):
-            key = key_of(row)
+        for place, key in enumerate(keys_of(joined, (row.answer for row in self.rows))):
             if key is not None:
                 self._keys.setdefault(key, []).append(place)
         self._is_number = np.array([False, *(word[0].isdigit() for word in self._vocabulary)])
@@ -263,7 +299,7 @@ class Index:
         hashes = np.array(sorted(kept), np.uint64)
         return hashes, [kept[int(value)] for value in hashes]
 
-    def scan(self, shard: Sequence[Row], first: int = 0) -> Overlap:
+    def scan(self, shard: Sequence[Asked], first: int = 0) -> Overlap:
         """What a shard of the large side has of the questions.
 
         Args:
@@ -272,12 +308,13 @@ class Index:
         """
         if not shard:
             return Overlap()
-        stream = self._ids(normal([row.question for row in shard]))
+        joined = normal(row.question for row in shard)
+        stream = self._ids(joined.split())
         ends = np.flatnonzero(stream == _END)
         starts = np.concatenate(([0], ends[:-1] + 1))
         equal = self._equal(stream, starts, ends)
         contained, partial = self._pieces(stream, starts, ends, equal)
-        keys, sample = self._keys_in(shard)
+        keys, sample = self._keys_in(joined, shard)
         same = {small for small, big in equal.items() if _agree(self.rows[small], shard[big])}
         return Overlap(
             rows=len(shard),
@@ -361,15 +398,15 @@ class Index:
         wanted = Counter(text[self._is_number[text]].tolist())
         return not wanted - Counter(row[row > 0].tolist())
 
-    def _keys_in(self, shard: Sequence[Row]) -> tuple[dict[int, int], KeySample]:
+    def _keys_in(self, joined: str, shard: Sequence[Asked]) -> tuple[dict[int, int], KeySample]:
         if not self._keys:
             return {}, KeySample()
         found: dict[int, int] = {}
-        counts: Counter[int] = Counter()
-        for big, row in enumerate(shard):
-            key = key_of(row)
+        counts: dict[int, int] = {}
+        for big, key in enumerate(keys_of(joined, (row.answer for row in shard))):
             if key is not None:
-                counts[hash(key)] += 1  # of numbers, and so the same in every process
+                value = hash(key)  # of numbers, and so the same in every process
+                counts[value] = counts.get(value, 0) + 1
                 for small in self._keys.get(key, ()):
                     found.setdefault(small, big)
         return found, bounded(0, counts)
@@ -385,12 +422,12 @@ class Index:
         return frozenset(row for rows in self._keys.values() for row in rows)
 
 
-def _agree(small: Row, big: Row) -> bool:
+def _agree(small: Asked, big: Asked) -> bool:
     if small.answer is None or big.answer is None:
         return False
     if number(small.answer) is not None:
         return number(small.answer) == number(big.answer)
-    return normal([small.answer]) == normal([big.answer])
+    return words_of(small.answer) == words_of(big.answer)
 
 
 def _without_boilerplate(
