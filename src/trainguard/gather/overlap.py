@@ -33,7 +33,7 @@ LARGEST_SAMPLE = 10_000
 #: Ends a row in a text of many; it is no blank, so that splitting keeps it.
 END = "\0"
 _OPERATORS = "+*/=^%<>-"
-_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#$&'(),:;?@[\\]_`{|}~", " "))
+_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#$&'(),:;?@[\\]_`{|}~\t\n\v\f\r", " "))
 #: Runs of full stops are taken off one by one; whoever writes more of them means something.
 _FULL_STOPS = 8
 #: One character of a script without blanks is a word.
@@ -196,7 +196,10 @@ def normal(texts: Iterable[str]) -> str:
     Case, punctuation and the form of characters and numbers (1,200 and 1200) are gone; operators
     and signs are words of their own.
     """
-    joined = f" {END} ".join([*(text.replace(END, " ") for text in texts), ""]).casefold()
+    given = list(texts)
+    joined = f" {END} ".join([*given, ""]).casefold()
+    if joined.count(END) > len(given):
+        return normal(text.replace(END, " ") for text in given)
     if not joined.isascii():
         joined = _DASHES.sub("-", unicodedata.normalize("NFKC", joined))
         joined = _UNSPACED.sub(r" \1 ", _OTHER_PUNCTUATION.sub(" ", joined))
