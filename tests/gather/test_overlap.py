@@ -128,10 +128,10 @@ def test_rows_and_places_are_the_first() -> None:
 
 
 def test_signs_and_operators_are_part_of_a_question() -> None:
-    held_out = [Row("What is 3 + 4 times 5?"), Row("What is 3 - 4?"), Row("Is 4-3 one")]
+    held_out = [Row("What is (3 + 4) * 5?"), Row("What is 3 - 4?"), Row("Is 4-3 one")]
 
     met = Index(held_out).scan(
-        [Row("What is 3 * 4 times 5?"), Row("what is 3 4"), Row("is 4 \u2212 3 one?")]
+        [Row("What is 3 + 4 * 5?"), Row("what is 3 4"), Row("is 4 \u2212 3 one?")]
     )
 
     assert met.equal == {2: 2}
@@ -145,7 +145,7 @@ def test_signs_and_operators_are_part_of_a_question() -> None:
         ("ﬁne ① Straße here", "fine 1 strasse HERE"),
         ("a\nb\tc  d", "A b, c; D."),
         ("and so on...", "And so on"),
-        ("so (it is)", "so it is!!"),
+        ("so [it] is", "so it is!!"),
         ("二加二等于几", "二加二等于几？"),
     ],
 )

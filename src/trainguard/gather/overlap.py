@@ -32,13 +32,13 @@ LARGEST_SAMPLE = 10_000
 
 #: Ends a row in a text of many; it is no blank, so that splitting keeps it.
 END = "\0"
-_OPERATORS = "+*/=^%<>-"
-_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#$&'(),:;?@[\\]_`{|}~\t\n\v\f\r", " "))
+_OPERATORS = "+*/=^%<>-()"
+_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#$&',:;?@[\\]_`{|}~\t\n\v\f\r", " "))
 #: Runs of full stops are taken off one by one; whoever writes more of them means something.
 _FULL_STOPS = 8
 #: One character of a script without blanks is a word.
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")
-_OTHER_PUNCTUATION = re.compile(r"[^\w\s\0.+*/=^%<>-]")
+_OTHER_PUNCTUATION = re.compile(r"[^\w\s\0.+*/=^%<>()-]")
 _DASHES = re.compile(r"[\u2010-\u2015\u2212]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _WHOLE = re.compile(r"(?<=\d)\.0+(?![\d.])")
@@ -193,8 +193,8 @@ def _first(left: Mapping[int, int], right: Mapping[int, int]) -> dict[int, int]:
 def normal(texts: Iterable[str]) -> str:
     """All texts as words between blanks, each text ended by `END`.
 
-    Case, punctuation and the form of characters and numbers (1,200 and 1200) are gone; operators
-    and signs are words of their own.
+    Case, punctuation and the form of characters and numbers (1,200 and 1200) are gone; operators,
+    signs and round brackets, which a formula needs, are words of their own.
     """
     given = list(texts)
     joined = f" {END} ".join([*given, ""]).casefold()
