@@ -116,6 +116,7 @@ def _made(factory: Any, spec: str) -> Any:
 def _pairs(path: Path) -> list[tuple[Any, Any]]:
     """Question and answer of each row that has both."""
     from trainguard.gather.data_rows import NoReaderError, read_rows
+    from trainguard.gather.evaluation_grading import number
 
     try:
         rows = [row for row in read_rows(path) if row is not None and not row.is_empty]
@@ -124,4 +125,8 @@ def _pairs(path: Path) -> list[tuple[Any, Any]]:
     usable = [(row.question, row.answer) for row in rows if row.answer is not None]
     if not usable:
         raise AuditError(f"{path} has no row with a question and an answer")
-    return usable
+    values = [number(answer) for _, answer in usable]
+    if None in values:
+        return usable
+    # What a comparison of the project expects where the file holds numbers.
+    return [(question, value) for (question, _), value in zip(usable, values, strict=True)]

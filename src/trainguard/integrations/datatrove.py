@@ -33,7 +33,9 @@ class OverlapStep:
         answer: name of the answer in a document's metadata.
     """
 
-    def __init__(self, held_out: Sequence[Asked], folder: str | Path, answer: str = "answer"):
+    def __init__(
+        self, held_out: Sequence[Asked], folder: str | Path, answer: str = "answer"
+    ) -> None:
         self._index = Index(held_out)
         self._folder = Path(folder)
         self._answer = answer
