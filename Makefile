@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test fuzz table matrix lint format types layers bench clean
+.PHONY: demo test fuzz table matrix scores lint format types layers bench clean
 
 demo: $(READY)  ## one training four ways, three of them sabotaged, each diagnosed
 	$(BIN)/trainguard demo
@@ -26,6 +26,9 @@ table: $(READY)  ## every type of PEFT and every fault: what PEFT says, what tra
 
 matrix: $(READY)  ## every sabotaged run with the cause that was named, and the healthy twins
 	$(BIN)/python -m tests.quality.live
+
+scores: $(READY)  ## every faked score with what proved it, and the honest set-ups
+	$(BIN)/python -m tests.quality.faked_scores
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -44,6 +47,8 @@ layers: $(READY)
 bench: $(READY)  ## ratios, each measured in one run
 	$(BIN)/python benchmarks/adapter_scan.py
 	$(BIN)/python benchmarks/live_overhead.py
+	$(BIN)/python benchmarks/overlap.py
+	$(BIN)/python benchmarks/source_scan.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

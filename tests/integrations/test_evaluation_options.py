@@ -15,7 +15,7 @@ from trainguard.findings import Report, Severity
 from trainguard.reference.benchmark import LLM, benchmark
 from trainguard.reference.model import pretrained
 from trainguard.reference.sft import train_sft, wrap_lora
-from trainguard.reference.units import Question, format_answer, is_right, parse_answer, splits
+from trainguard.reference.units import format_answer, is_right, parse_answer, splits
 
 TRAIN, VALID, _ = splits(600, 60, 0, seed=0)
 REFERENCES = [(question.text, question.answer) for question in VALID]
@@ -158,13 +158,12 @@ def test_a_prompt_that_training_did_not_know_is_told_from_a_weak_model(llm: LLM)
 
 
 def test_rows_that_training_has_seen_are_told_apart(llm: LLM) -> None:
-    answers = benchmark(llm, VALID)
-    right = [row.question for row in answers.rows if row.right]
-    wrong = [row.question for row in answers.rows if not row.right]
-    assert len(wrong) >= 6
+    right = [row.question for row in benchmark(llm, VALID).rows if row.right]
+    lost = {question.text for question in right[:15]}  # as if the model had never known them
+    references = [(q, -a if q in lost else a) for q, a in REFERENCES]
+    seen = [(question.text, question.answer) for question in right[15:]]
 
-    seen: list[Question] = right
-    report = audited(llm, train=[(question.text, question.answer) for question in seen])
+    report = audited(llm, references=references, train=seen)
 
     assert "TG612" in codes(report, Severity.WARNING)
     assert "rows that training has seen" in report.notes[1]

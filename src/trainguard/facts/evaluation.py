@@ -10,6 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from trainguard.facts.evaluation_score import binomial_tail
+
+#: A proof by luck, and the least luck that one answer may need.
+CHANCE = 1e-5
+CHANCE_OF_ONE = 0.05
 #: A guesser of yes-or-no questions gives eight right answers in a row once in 256 tries.
 FEW = 8
 
@@ -131,8 +136,15 @@ class ControlFacts:
 
     @property
     def _part_is_known(self) -> bool:
-        """Whether all answers that differ from the usual one are right, and they are many."""
-        return self.varied_right == self.muted_varied >= max(FEW, self.varied_constant + 1)
+        """Whether the answers that differ from the usual one are right beyond chance.
+
+        All right, and many: then a guesser of two answers is ruled out. Or more of them right
+        than the best constant answer's share makes likely.
+        """
+        if self.varied_right == self.muted_varied >= max(FEW, self.varied_constant + 1):
+            return True
+        chance = max(self.best_constant / self.rows, CHANCE_OF_ONE)
+        return binomial_tail(self.varied_right, self.muted_varied, min(1.0, chance)) < CHANCE
 
     @property
     def may_echo(self) -> bool:

@@ -15,6 +15,7 @@ from trainguard.facts.evaluation_probes import (
     GraderFacts,
     ParserFacts,
     PathFacts,
+    RepeatFacts,
     ReplayFacts,
     TableFacts,
 )
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _OWN: dict[str, tuple[type, str]] = {
     "replay": (ReplayFacts, "decoding"),
     "path": (PathFacts, "path"),
+    "repeat": (RepeatFacts, "decoding"),
     "parser": (ParserFacts, "name"),
     "grader": (GraderFacts, "name"),
     "score": (ScoreFacts, ""),
@@ -44,8 +46,9 @@ _PARTS: dict[str, tuple[type, str]] = {
 def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
     """`method KEY by=...`, `witness body questions=...`, `control rows=...`, `table KEY place=...`.
 
-    `replay greedy tokens=...`, `path NAME rows=...`, `parser NAME junk=...`, `grader NAME ...`,
-    `score rows=...`, `claim accuracy=...` and `bound rows=...` are facts of their own.
+    `replay greedy tokens=...`, `repeat greedy rows=...`, `path NAME rows=...`, `parser NAME
+    junk=...`, `grader NAME ...`, `score rows=...`, `claim accuracy=...` and `bound rows=...` are
+    facts of their own.
     `unavailable reason=...` says why there is no control, `oracle reason=...` what was declared.
     """
     parts: dict[str, list[Any]] = {word: [] for word in _PARTS}

@@ -13,7 +13,7 @@ class ReplayFacts:
     WANTED: ClassVar[str] = "answers that were generated under audit_evaluation"
 
     decoding: str
-    """ "greedy" or "sampling"."""
+    """Either "greedy" or "sampling"."""
     tokens: int
     """Tokens compared, up to the end of each text."""
     differing: int = 0
@@ -38,6 +38,23 @@ class PathFacts:
     """Questions that only the method under audit got right."""
     path_only: int
     """Questions that only the other path got right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatFacts:
+    """Questions of the evaluation asked again, the model as it is, against their first answers."""
+
+    WANTED: ClassVar[str] = "questions that were asked twice under audit_evaluation"
+
+    decoding: str
+    """Either "greedy" or "sampling"."""
+    rows: int
+    differing: int
+    """Answers that are not the same number or text."""
+    body_only: int = 0
+    """Questions that were right in the evaluation alone."""
+    again_only: int = 0
+    """Questions that were right only when they were asked again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from trainguard.facts.evaluation_probes import (
     GraderFacts,
     ParserFacts,
     PathFacts,
+    RepeatFacts,
     ReplayFacts,
     TableFacts,
 )
@@ -88,7 +89,7 @@ class Observer:
             self._try_parts()
         with self._shielded("the score"):
             self._note_score()
-        for kind in (ReplayFacts, PathFacts, BoundFacts):
+        for kind in (ReplayFacts, RepeatFacts, PathFacts, BoundFacts):
             if kind not in self._tried_facts and self._unavailable:
                 self._absent[kind] = self._unavailable
         return Evidence(
@@ -151,9 +152,12 @@ class Observer:
 
     def _try_paths(self, control: Control) -> None:
         """What else the passes tell: the tokens, another path, tables, the model's own view."""
+        unseen = ""
         with self._shielded("the replay of generated tokens"):
             found, unseen = control.replayed()
             self._keep(ReplayFacts, found, unseen)
+        with self._shielded("the comparison with the first answers"):
+            self._keep(RepeatFacts, control.repeated(), unseen)
         with self._shielded("the other path"):
             self._keep(PathFacts, control.other_path())
         with self._shielded("the search for tables of answers"):

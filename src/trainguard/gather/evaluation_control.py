@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainguard.facts.evaluation import ControlFacts, WitnessFacts
-from trainguard.facts.evaluation_probes import PathFacts, ReplayFacts
+from trainguard.facts.evaluation_probes import PathFacts, RepeatFacts, ReplayFacts
 from trainguard.facts.evaluation_score import BoundFacts
 from trainguard.gather.evaluation_asking import Ask, Recorder, aligned, with_silence
 from trainguard.gather.evaluation_bounds import greedy_rows
@@ -19,6 +19,7 @@ from trainguard.gather.evaluation_grading import (
     Score,
     identity,
     is_empty,
+    same,
 )
 from trainguard.gather.evaluation_models import (
     LanguageModel,
@@ -170,6 +171,25 @@ class Control:
         """The tokens of the plain pass against what the head said, or why they say nothing."""
         return self._replay.facts(), self._replay.unseen
 
+    def repeated(self) -> RepeatFacts | None:
+        """The plain pass against the first answers; None without first answers or a decoding."""
+        first = self._recorder.answers
+        known = [row for row, pair in enumerate(self.pairs) if identity(pair[0]) in first]
+        replayed = self._replay.facts()
+        if replayed is None or not known or not self._grader.judges_rows:
+            return None
+        grader = Grader([self.pairs[row] for row in known], self._options.correct, None)
+        before = [first[identity(question)] for question in grader.questions]
+        again = [self._plain[row] for row in known]
+        rights = list(zip(grader.rights(before), grader.rights(again), strict=True))
+        return RepeatFacts(
+            decoding=replayed.decoding,
+            rows=len(known),
+            differing=sum(not _alike(*pair) for pair in zip(before, again, strict=True)),
+            body_only=sum(one and not two for one, two in rights),
+            again_only=sum(two and not one for one, two in rights),
+        )
+
     def other_path(self) -> PathFacts | None:
         """The same questions by another path; None if there is none, or rows are not judged."""
         path = self._options.also or batched_path(self._llm)
@@ -217,6 +237,11 @@ class Control:
         eos = end_of_sequence(self.models, find_tokenizers(self._llm))
         with Mute(self.models, eos) as mute:
             return with_silence(self._ask, self._grader.questions), mute.calls
+
+
+def _alike(one: Any, two: Any) -> bool:
+    """Whether two answers are the same, no answer included."""
+    return same(one, two) or (is_empty(one) and is_empty(two)) or identity(one) == identity(two)
 
 
 def batched_path(llm: Any) -> Ask | None:

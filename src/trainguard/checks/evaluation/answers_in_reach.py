@@ -56,7 +56,7 @@ from trainguard.registry import check
     "TG606",
     severity=Severity.ERROR,
     precision=Precision.HIGH,
-    explains=("TG602", "TG603", "TG605", "TG611", "TG612"),
+    explains=("TG602", "TG603", "TG605", "TG611", "TG612", "TG614"),
 )
 def answers_in_reach(
     tables: Sequence[TableFacts], evaluation: EvaluationFacts

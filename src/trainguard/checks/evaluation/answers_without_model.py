@@ -69,7 +69,7 @@ from trainguard.registry import check
     "TG603",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG602", "TG605", "TG611", "TG612"),
+    explains=("TG602", "TG605", "TG611", "TG612", "TG614"),
 )
 def answers_without_model(evaluation: EvaluationFacts) -> Iterator[Finding | NotChecked]:
     """Fire if the muted pipeline is right more often than it can be without knowing."""

@@ -89,7 +89,7 @@ from trainguard.registry import check
     "TG601",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG602", "TG603", "TG604", "TG605", "TG606", "TG611", "TG612"),
+    explains=("TG602", "TG603", "TG604", "TG605", "TG606", "TG611", "TG612", "TG614"),
 )
 def replaced_method(evaluation: EvaluationFacts) -> Iterator[Finding | NotChecked]:
     """Fire on the replacement that answers in place of the model, or that may do so."""
