@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from pathlib import Path
 
 from trainguard.gather.data import SHARD, data_evidence
 from trainguard.gather.overlap import Index, Overlap, Row
+from trainguard.reference.units import PHRASINGS as OWN
+from trainguard.reference.units import conversions
 
 PHRASINGS = (
     "How many {target} are there per {value} {source}?",
@@ -57,12 +60,12 @@ def own(held_out: list[Row], parts: list[list[Row]]) -> int:
 
 
 def eight_grams(held_out: list[Row], parts: list[list[Row]]) -> int:
-    def grams(text: str) -> list[tuple[str, ...]]:
-        words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
-        return [tuple(words[at : at + WIDTH]) for at in range(len(words) - WIDTH + 1)]
-
-    known = {gram for row in held_out for gram in grams(row.question)}
-    return sum(any(gram in known for gram in grams(row.question)) for part in parts for row in part)
+    known = {gram for row in held_out for gram in grams_of(row.question, WIDTH)}
+    return sum(
+        any(gram in known for gram in grams_of(row.question, WIDTH))
+        for part in parts
+        for row in part
+    )
 
 
 def minhash(held_out: list[Row], parts: list[list[Row]]) -> int:
@@ -90,6 +93,52 @@ def rate(name: str, find: Callable[..., int], held_out: list[Row], parts: list[l
         f"   ({count:,} rows)"
     )
     return count / seconds
+
+
+TEMPLATE = "<|user|>\nYou are helpful. {}\nThink step by step.<|assistant|>\n"
+DOCUMENT = "An exercise of the second grade reads: {} It is solved with a table, by heart."
+
+
+def recall() -> None:
+    """Planted rows found: what the criteria see, on the reference task's own questions."""
+    facts = conversions()
+    random.Random(0).shuffle(facts)
+    phrased = [(fact, random.Random(n).choice(OWN)) for n, fact in enumerate(facts)]
+    asked = [Row(fact.phrase(phrasing), str(fact.result)) for fact, phrasing in phrased]
+    held_out, clean = asked[:500], asked[500:]
+    other = [(fact, OWN[(OWN.index(phrasing) + 1) % len(OWN)]) for fact, phrasing in phrased[:500]]
+
+    def changed(text: str) -> str:
+        return re.sub(r"\d+", lambda found: str(int(found[0]) + 7919), text)
+
+    planted = {
+        "verbatim": held_out,
+        "case, punctuation": [Row(f" {row.question.upper()} !", row.answer) for row in held_out],
+        "in a chat template": [Row(TEMPLATE.format(row.question), row.answer) for row in held_out],
+        "in a document": [Row(DOCUMENT.format(row.question), row.answer) for row in held_out],
+        "other phrasing": [Row(fact.phrase(how), str(fact.result)) for fact, how in other],
+        "numbers changed": [Row(changed(row.question), row.answer) for row in held_out],
+        "other clean rows": clean[:500],
+    }
+    columns = ("whole", "partial", "key", "8-gram", "13-gram")
+    print(f"{'recall, 500 planted rows':<26}" + "".join(f"{one:>9}" for one in columns))
+    index = Index(held_out)
+    for name, big in planted.items():
+        met, count = index.scan(big), len(held_out)
+        found = [len({**met.equal, **met.contained}), len(met.partial), len(met.keys)]
+        found += [shared(held_out, big, size) for size in (8, 13)]
+        print(f"  {name:<24}" + "".join(f"{one / count:>9.3f}" for one in found))
+
+
+def shared(held_out: list[Row], big: list[Row], size: int) -> int:
+    """Held-out rows that share any n-gram with the other side, as the usual tools count."""
+    known = {gram for row in big for gram in grams_of(row.question, size)}
+    return sum(any(gram in known for gram in grams_of(row.question, size)) for row in held_out)
+
+
+def grams_of(text: str, size: int) -> list[tuple[str, ...]]:
+    words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
+    return [tuple(words[at : at + size]) for at in range(len(words) - size + 1)]
 
 
 def streamed(count: int) -> None:
@@ -127,13 +176,15 @@ def main() -> None:
     if given.streamed:
         streamed(given.streamed)
         return
+    recall()
     held_out, parts = list(rows(HELD_OUT)), list(shards(given.rows))
     print(f"rates over the same rows, {HELD_OUT} held out:")
     ours = rate("trainguard, all criteria", own, held_out, parts)
     bare = [[Row(row.question) for row in part] for part in parts]
-    rate("trainguard, texts without answers", own, [Row(r.question) for r in held_out], bare)
+    texts = [Row(row.question) for row in held_out]
+    alone = rate("trainguard, texts without answers", own, texts, bare)
     grams = rate("python set of 8-grams", eight_grams, held_out, parts)
-    print(f"  trainguard / 8-grams: {ours / grams:.2f}")
+    print(f"  trainguard / 8-grams: {alone / grams:.2f}, with answers {ours / grams:.2f}")
     if find_spec("datasketch"):
         few = rate("datasketch MinHash 128", minhash, held_out, [parts[0][:5000]])
         print(f"  trainguard / MinHash: {ours / few:.0f}")
