@@ -14,7 +14,6 @@ import argparse
 import json
 import random
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -148,17 +147,21 @@ def streamed(count: int) -> None:
         write(folder / "valid.jsonl", rows(HELD_OUT))
         write(folder / "train.jsonl", (row for part in shards(count) for row in part))
         size = (folder / "train.jsonl").stat().st_size
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start, wall = time.process_time(), time.monotonic()
         evidence = data_evidence(folder, sorted(folder.iterdir()))
         seconds = time.process_time() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = peak_memory()
     assert evidence is not None
     print(
         f"  {count:>10,} rows {size / 1e6:>7.0f} MB: {count / seconds:>9,.0f} rows/s, "
-        f"{time.monotonic() - wall:.0f} s wall, peak {peak / 1024:.0f} MB "
-        f"({(peak - before) / 1024:+.0f} MB)"
+        f"{time.monotonic() - wall:.0f} s wall, peak {peak / 1024:.0f} MB"
     )
+
+
+def peak_memory() -> int:
+    """Of this process since it was started, KiB; `getrusage` would count its parent's too."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1])
 
 
 def write(path: Path, source: Iterator[Row]) -> None:

@@ -29,20 +29,21 @@ def judge(
         fail_on: the mildest severity that gives exit status 1; None never does.
     """
     checks = select() if checks is None else checks
-    evidences = tuple(evidences)
     tally = _Tally()
     unloaded = plugin_failures()
-    for evidence in evidences:
+    for evidence in evidences:  # one at a time: the facts of a large project do not fit at once
         _judge_one(evidence, checks, tally, unloaded)
         unloaded = ()  # once a report is enough
+        tally.subjects.append(Subject(evidence.subject, evidence.kind))
+        tally.notes += evidence.notes
     explains = {one.code: one.explains for one in checks}
     return Report(
         findings=explain(tally.findings, explains),
         checked=tuple(sorted(tally.ran)),
         not_checked=(*tally.undecided, *_without_evidence(checks, tally)),
         suppressed=tuple(tally.suppressed),
-        notes=tuple(note for evidence in evidences for note in evidence.notes),
-        subjects=tuple(Subject(evidence.subject, evidence.kind) for evidence in evidences),
+        notes=tuple(tally.notes),
+        subjects=tuple(tally.subjects),
         fail_on=fail_on,
     )
 
@@ -53,6 +54,8 @@ class _Tally:
     ran: set[str] = field(default_factory=set)
     undecided: list[NotChecked] = field(default_factory=list)
     suppressed: list[Suppressed] = field(default_factory=list)
+    subjects: list[Subject] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def note(self, finding: Finding, suppressions: Iterable[Suppression]) -> None:
         """A finding counts unless a comment in its file covers it."""

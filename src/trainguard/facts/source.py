@@ -74,6 +74,16 @@ class SourceFacts:
             node = self.parents[node]
             yield node
 
+    def exclusive(self, first: ast.AST, second: ast.AST) -> bool:
+        """Whether two nodes are in different branches of one condition."""
+        path = {second, *self.around(second)}
+        inner: ast.AST = first
+        for outer in self.around(first):
+            if isinstance(outer, ast.If | ast.IfExp) and outer in path:
+                return _branch(outer, inner) != _branch(outer, _child(outer, path))
+            inner = outer
+        return False
+
     def bound(self, node: ast.Name) -> ast.expr | None:
         """What the name was last assigned in the text before this use; None if unknown.
 
@@ -189,6 +199,19 @@ def constant(node: ast.AST | None) -> object:
 def tail(name: str) -> str:
     """The last two parts of a qualified name."""
     return ".".join(name.split(".")[-2:])
+
+
+def _child(outer: ast.AST, path: set[ast.AST]) -> ast.AST:
+    """The part of a node that a path through it takes."""
+    return next(child for child in ast.iter_child_nodes(outer) if child in path)
+
+
+def _branch(outer: ast.If | ast.IfExp, part: ast.AST) -> str:
+    for name in ("body", "orelse"):
+        held = getattr(outer, name)
+        if part is held or (isinstance(held, list) and part in held):
+            return name
+    return "test"
 
 
 def _unpacked(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:

@@ -21,6 +21,8 @@ from trainguard.gather.suppressions import suppressions
 KIND = "source file"
 #: Generated code is larger; what people write is not.
 LARGEST = 2_000_000
+#: Characters that are parsed and linked at a time; a parsed text takes some thirty times as much.
+LARGEST_PROJECT = 8_000_000
 #: A text without any of these holds nothing that a check looks for.
 _WORDS = re.compile(
     r"from_pretrained|get_peft_model|prepare_model_for_kbit|merge_and_unload|\.backward\(|"
@@ -44,15 +46,30 @@ def source_evidence(paths: Sequence[Path], root: Path) -> Iterator[Evidence]:
     """The facts of every file, read together: what one imports from another is known.
 
     Args:
-        paths: Python files and notebooks.
+        paths: Python files and notebooks, neighbours next to each other.
         root: the project's folder; the findings of its files belong together.
+
+    Of a very large project so many files are linked at a time as `LARGEST_PROJECT` allows.
     """
-    reads = [_read(path) for path in paths]
-    project = ProjectFacts()
-    sources = [_parsed(read, project) for read in reads]
-    link(project, [source for source in sources if source is not None])
-    for read, source in zip(reads, sources, strict=True):
-        yield _evidence(read, source, str(root))
+    for reads in _together(map(_read, paths)):
+        project = ProjectFacts()
+        sources = [_parsed(read, project) for read in reads]
+        link(project, [source for source in sources if source is not None])
+        for read, source in zip(reads, sources, strict=True):
+            yield _evidence(read, source, str(root))
+
+
+def _together(reads: Iterable[_Read]) -> Iterator[list[_Read]]:
+    part: list[_Read] = []
+    size = 0
+    for read in reads:
+        size += len(read.text)
+        if size > LARGEST_PROJECT and part:
+            yield part
+            part, size = [], len(read.text)
+        part.append(read)
+    if part:
+        yield part
 
 
 def evidence_from_text(text: str, path: str = "train.py") -> Evidence:

@@ -65,7 +65,7 @@ def check(
     checks = select(chosen, ignored)
     intent = Intent(purpose, target)
     looked_for = Wanted(intent, base, tuple(map(Path, against)))
-    evidences = [e for subject in subjects or (".",) for e in _of(subject, looked_for)]
+    evidences = (e for subject in subjects or (".",) for e in _of(subject, looked_for))
     return judge(evidences, checks, fail_on=fail_on)
 
 

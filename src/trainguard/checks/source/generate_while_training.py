@@ -37,6 +37,18 @@ def rollout(model, prompts):
     return samples
 ```
 
+Of two branches only one is taken:
+
+```source
+def sample(model, prompts, paged):
+    if paged:
+        texts = model.generate_batch(prompts)
+        model.train()
+    else:
+        texts = model.generate(**prompts)
+    return texts
+```
+
 ## Source
 A catalogued failure: evaluation scores that move from call to call with fixed weights.
 """
@@ -60,7 +72,7 @@ def generate_while_training(source: SourceFacts) -> Iterator[Finding]:
         modes: dict[str, ast.Call] = {}
         for call, method, owner in _mode_calls(scope):
             if method == "generate":
-                if owner in modes:
+                if owner in modes and not source.exclusive(modes[owner], call):
                     yield _finding(source, call, owner, modes[owner])
             elif method == "train" and not _is_off(call):
                 modes[owner] = call
