@@ -258,6 +258,31 @@ def test_a_deeply_nested_file_is_refused_not_a_crash(tmp_path: Path) -> None:
     assert codes <= {"TG000"}
 
 
+def test_a_source_too_large_to_read_is_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainguard.gather.source.LARGEST", 10)
+    (tmp_path / "large.py").write_text("model.merge_and_unload()\nmodel.save_pretrained('x')\n")
+
+    report = check(tmp_path)
+
+    assert not report.findings
+    assert {e.reason for e in report.not_checked if e.code == "TG806"} == {
+        "a source of more than 10 bytes is not read"
+    }
+
+
+def test_a_project_larger_than_fits_is_linked_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainguard.gather.source.LARGEST_PROJECT", len(LOADER) + 1)
+
+    report = project(tmp_path, loading=LOADER, training=TRAINER)
+
+    assert len(report.subjects) == 2
+    assert not report.findings  # the one does not know of the other
+
+
 def test_a_notebook_without_cells_is_refused() -> None:
     with pytest.raises(ValueError, match="no cells"):
         notebook_text(b"[]")

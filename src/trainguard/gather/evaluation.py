@@ -38,6 +38,7 @@ from trainguard.gather.evaluation_overrides import METHODS, Override, find_overr
 from trainguard.gather.evaluation_probes import grader_facts, parser_facts
 from trainguard.gather.evaluation_provenance import is_mock
 from trainguard.gather.evaluation_score import Training, score_facts
+from trainguard.gather.evaluation_state import preserved
 from trainguard.gather.evaluation_tables import find_tables
 
 
@@ -85,10 +86,11 @@ class Observer:
         else:
             facts = self._with_control(facts)
         facts = replace(facts, unavailable=self._unavailable, oracle=self._options.oracle)
-        with self._shielded("the probes of parser and comparison"):
-            self._try_parts()
-        with self._shielded("the score"):
-            self._note_score()
+        with preserved(()):  # the user's parser and comparison run here too
+            with self._shielded("the probes of parser and comparison"):
+                self._try_parts()
+            with self._shielded("the score"):
+                self._note_score()
         for kind in (ReplayFacts, RepeatFacts, PathFacts, BoundFacts):
             if kind not in self._tried_facts and self._unavailable:
                 self._absent[kind] = self._unavailable

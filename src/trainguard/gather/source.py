@@ -40,6 +40,8 @@ class _Read:
     path: Path
     text: str = ""
     problem: str = ""
+    unread: str = ""
+    """Why it is left out, which is no fault of its own."""
 
 
 def source_evidence(paths: Sequence[Path], root: Path) -> Iterator[Evidence]:
@@ -82,17 +84,18 @@ def evidence_from_text(text: str, path: str = "train.py") -> Evidence:
 
 def _evidence(read: _Read, source: SourceFacts | None, scope: str) -> Evidence:
     facts: dict[type, object] = {Suppression: tuple(suppressions(read.text))}
+    absent = {SourceFacts: read.unread} if read.unread else {}
     if read.problem:
         facts[Failure] = (Failure(f"reading {read.path}", read.problem),)
     elif source is not None:
         facts[SourceFacts] = source
-    return Evidence(subject=str(read.path), kind=KIND, facts=facts, scope=scope)
+    return Evidence(subject=str(read.path), kind=KIND, facts=facts, scope=scope, absent=absent)
 
 
 def _read(path: Path) -> _Read:
     try:
         if path.stat().st_size > LARGEST:
-            return _Read(path, problem=f"larger than {LARGEST} bytes")
+            return _Read(path, unread=f"a source of more than {LARGEST} bytes is not read")
         data = path.read_bytes()
         if path.suffix == ".ipynb":
             return _Read(path, notebook_text(data))

@@ -83,7 +83,8 @@ def num_items_ignored(source: SourceFacts) -> Iterator[Finding]:
             continue
         yield Finding(
             f"{owner.name}.compute_loss never uses {ITEMS}: with gradient accumulation over n "
-            "batches loss and gradients come out n times too large",
+            "batches, and a model whose forward takes **kwargs, loss and gradients come out n "
+            "times too large",
             fix=f"return the summed loss divided by {ITEMS}, or set self.model_accepts_loss_kwargs "
             "= False in __init__",
             location=source.at(function),
