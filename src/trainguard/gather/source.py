@@ -84,7 +84,7 @@ def evidence_from_text(text: str, path: str = "train.py") -> Evidence:
 
 def _evidence(read: _Read, source: SourceFacts | None, scope: str) -> Evidence:
     facts: dict[type, object] = {Suppression: tuple(suppressions(read.text))}
-    absent = {SourceFacts: read.unread} if read.unread else {}
+    absent: dict[type, str] = {SourceFacts: read.unread} if read.unread else {}
     if read.problem:
         facts[Failure] = (Failure(f"reading {read.path}", read.problem),)
     elif source is not None:
