@@ -524,3 +524,20 @@ def test_the_facts_say_where(tmp_path: Path) -> None:
         "valid-00000-of-00002.parquet:71 and train-00001-of-00002.parquet:1"
     )
     assert not evidence.facts[Failure]
+
+
+def test_long_rows_are_read_in_smaller_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainguard.gather.data.LARGEST_SHARD", 100)
+    monkeypatch.setattr("trainguard.gather.data.LARGEST_KEPT", 1000)
+    dump(tmp_path / "train.json", records([*TRAIN[:50], *VALID]))
+    dump(tmp_path / "valid.json", records(VALID))
+
+    evidence = data_evidence(tmp_path, sorted(tmp_path.iterdir()))
+    assert evidence is not None
+    (pair,) = evidence.facts[PairFacts]
+
+    assert 10 < pair.rows < 50  # as many as fit, and these all compared
+    assert pair.equal == pair.rows
+    assert pair.first == "valid.json:1 and train.json:51"

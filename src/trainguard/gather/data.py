@@ -18,9 +18,12 @@ from trainguard.gather.data_rows import DataRow, NoReaderError, read_rows
 from trainguard.gather.overlap import Asked, Index, Overlap, Row
 
 KIND = "data set"
+#: Rows of a shard, and characters: of either as many as come first.
 SHARD = 20_000
-#: Held-out rows that are kept and compared; the first of a larger split.
+LARGEST_SHARD = 4_000_000
+#: Held-out rows and characters that are kept and compared; the first of a larger split.
 LARGEST_HELD_OUT = 200_000
+LARGEST_KEPT = 8_000_000
 #: Stands for what is no row, so that the numbers of the others stay true.
 NO_ROW = Row("")
 #: Rows by which a file is recognised.
@@ -128,24 +131,35 @@ def _read(split: _Split, indexes: dict[int, Index], failures: list[Failure]) -> 
     """Count the rows of a split, keep them if it is held out, and scan them past the indexes."""
     counts = _Counts()
     met = dict.fromkeys(indexes, Overlap())
-    shard: list[Asked] = []
-    first = 0
-    for row in _rows(split, failures):
-        counts.add(row)
-        if split.held_out:
-            if len(split.kept) < LARGEST_HELD_OUT:
+    kept = 0
+    for first, shard in _shards(split, failures):
+        for row in shard:
+            counts.add(row)
+        if not split.held_out:
+            plain = [row or NO_ROW for row in shard]
+            met = {n: met[n].merge(index.scan(plain, first)) for n, index in indexes.items()}
+            continue
+        for row in shard:
+            kept += len(row.question) if row else 0
+            if len(split.kept) < LARGEST_HELD_OUT and kept <= LARGEST_KEPT:
                 split.kept.append(row or NO_ROW)
-        elif indexes:
-            shard.append(row or NO_ROW)
-            if len(shard) == SHARD:
-                met = {n: met[n].merge(index.scan(shard, first)) for n, index in indexes.items()}
-                first += SHARD
-                shard = []
-    if shard:
-        met = {n: met[n].merge(index.scan(shard, first)) for n, index in indexes.items()}
     if counts.rows:
         split.facts = counts.facts(split)
     return met
+
+
+def _shards(split: _Split, failures: list[Failure]) -> Iterator[tuple[int, list[DataRow | None]]]:
+    """The rows of a split, so many at a time as fit, with the number of the first; None is none."""
+    first, size = 0, 0
+    shard: list[DataRow | None] = []
+    for row in _rows(split, failures):
+        shard.append(row)
+        size += len(row.question) if row else 0
+        if len(shard) == SHARD or size > LARGEST_SHARD:
+            yield first, shard
+            first, size, shard = first + len(shard), 0, []
+    if shard:
+        yield first, shard
 
 
 def _rows(split: _Split, failures: list[Failure]) -> Iterator[DataRow | None]:

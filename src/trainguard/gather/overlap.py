@@ -289,18 +289,17 @@ class Index:
         lengths = {len(text) for text in self._texts}
         return sorted({min(length, WINDOW) for length in lengths if length >= SHORTEST})
 
-    def _windows_of(self, size: int) -> tuple[Hashes, list[list[tuple[int, int]]]]:
-        """Hashes in order, and for each the questions that it stands in, with the offset."""
-        found: dict[int, list[tuple[int, int]]] = {}
-        for places in self._whole.values():
-            text = self._texts[places[0]]
-            if min(len(text), WINDOW) != size:
-                continue
-            for offset, value in enumerate(_rolling(text, size).tolist()):
-                found.setdefault(value, []).append((places[0], offset))
-        kept = _without_boilerplate(found)
-        hashes = np.array(sorted(kept), np.uint64)
-        return hashes, [kept[int(value)] for value in hashes]
+    def _windows_of(self, size: int) -> _Windows:
+        """The windows of the questions whose windows have this size; of twins those of one."""
+        rows = [places[0] for places in self._whole.values()]
+        mine = [row for row in rows if min(len(self._texts[row]), WINDOW) == size]
+        hashes = [_rolling(self._texts[row], size) for row in mine]
+        counts = [len(one) for one in hashes]
+        return _Windows.of(
+            np.concatenate(hashes),
+            np.repeat(np.array(mine, np.int64), counts),
+            np.concatenate([np.arange(count) for count in counts]),
+        )
 
     def scan(self, shard: Sequence[Asked], first: int = 0) -> Overlap:
         """What a shard of the large side has of the questions.
@@ -383,16 +382,16 @@ class Index:
         """Where in the stream a window of which question begins, in order of the stream."""
         found = []
         known = np.concatenate(([0], np.cumsum(stream <= 0)))
-        for size, (hashes, entries) in self._windows.items():
-            if len(stream) < size or not len(hashes):
-                continue
-            whole = np.flatnonzero(known[size:] == known[:-size])
-            values = _rolling(stream, size)[whole]
-            place = np.minimum(np.searchsorted(hashes, values), len(hashes) - 1)
-            hit = hashes[place] == values
-            for at, entry in zip(whole[hit].tolist(), place[hit].tolist(), strict=True):
-                found += [(at, small, offset) for small, offset in entries[entry]]
-        yield from sorted(found)
+        for size, windows in self._windows.items():
+            if len(stream) >= size:
+                whole = np.flatnonzero(known[size:] == known[:-size])
+                found.append(windows.met(_rolling(stream, size)[whole], whole))
+        if found:
+            at, small, offset = (np.concatenate(column) for column in zip(*found, strict=True))
+            order = np.lexsort((offset, small, at))
+            yield from zip(
+                at[order].tolist(), small[order].tolist(), offset[order].tolist(), strict=True
+            )
 
     def _is_most(self, words: int, text: Ids, row: Ids) -> bool:
         """Whether a piece is long enough, and every number of the question is in the row."""
@@ -433,22 +432,48 @@ def _agree(small: Asked, big: Asked) -> bool:
     return words_of(small.answer) == words_of(big.answer)
 
 
-def _without_boilerplate(
-    found: Mapping[int, list[tuple[int, int]]],
-) -> dict[int, list[tuple[int, int]]]:
-    """Windows that few questions share, and the rarest of a question that has no such window."""
-    kept = {value: places for value, places in found.items() if len(places) <= SHARED}
-    reached = {small for places in kept.values() for small, _ in places}
-    rarest: dict[int, tuple[int, int, int]] = {}
-    for value, places in found.items():
-        for small, offset in places:
-            if small not in reached:
-                rarest[small] = min(
-                    rarest.get(small, (len(places), value, offset)), (len(places), value, offset)
-                )
-    for small, (_, value, offset) in rarest.items():
-        kept.setdefault(value, []).append((small, offset))
-    return kept
+@dataclass(frozen=True, eq=False)
+class _Windows:
+    """Hashes of windows, and for each the questions that it stands in, with the offset."""
+
+    hashes: Hashes
+    """Each once, in order."""
+    starts: Ids
+    """Where the places of each begin; one more for the end of the last."""
+    rows: Ids
+    offsets: Ids
+
+    @classmethod
+    def of(cls, hashes: Hashes, rows: Ids, offsets: Ids) -> _Windows:
+        """Windows that few questions share, and the rarest of a question that has no such one."""
+        order = np.argsort(hashes, kind="stable")
+        hashes, rows, offsets = hashes[order], rows[order], offsets[order]
+        _, group, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+        shared_by = counts[group]
+        kept = shared_by <= SHARED
+        boilerplate = ~np.isin(rows, rows[kept])
+        if boilerplate.any():
+            rarest = np.lexsort((shared_by, rows))
+            rarest = rarest[boilerplate[rarest]]
+            _, first = np.unique(rows[rarest], return_index=True)
+            kept[rarest[first]] = True
+        distinct, starts = np.unique(hashes[kept], return_index=True)
+        ends = np.append(starts, kept.sum())
+        return cls(distinct, ends, rows[kept], offsets[kept])
+
+    def met(self, values: Hashes, at: Ids) -> tuple[Ids, Ids, Ids]:
+        """The places that were met, the question and the offset in it of each.
+
+        Args:
+            values: hashes of windows.
+            at: where each stands.
+        """
+        place = np.minimum(np.searchsorted(self.hashes, values), len(self.hashes) - 1)
+        hit = np.flatnonzero(self.hashes[place] == values)
+        first, count = self.starts[place[hit]], np.diff(self.starts)[place[hit]]
+        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        entry = np.repeat(first, count) + within
+        return np.repeat(at[hit], count), self.rows[entry], self.offsets[entry]
 
 
 def _split(stream: Ids) -> list[Ids]:
