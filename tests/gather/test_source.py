@@ -138,6 +138,59 @@ def run(data, model):
     assert [(one.code, one.location.line) for one in report.findings] == [("TG801", 7)]
 
 
+@pytest.mark.parametrize(
+    "rescue",
+    [
+        "model.requires_grad_(True)",
+        "model.set_adapter('default')",
+        "unfreeze_lora(model)",
+        "for p in lora_parameters(model):\n    p.requires_grad = True",
+        "[p.requires_grad_() for n, p in model.named_parameters() if 'lora' in n]",
+        "enable(model)",
+        "model = model.merge_and_unload()",
+    ],
+)
+def test_a_model_made_trainable_after_loading_is_not_accused(rescue: str) -> None:
+    report = judged(
+        f"""
+from peft import PeftModel
+from trl import SFTTrainer
+
+def enable(policy):
+    for p in policy.parameters():
+        p.requires_grad = True
+
+model = PeftModel.from_pretrained(base, folder)
+{rescue}
+SFTTrainer(model).train()
+"""
+    )
+
+    assert not report.findings
+
+
+def test_values_that_go_round_in_circles_are_followed_to_an_end() -> None:
+    report = judged(
+        """
+from peft import PeftModel
+
+class Project:
+    def __init__(self, base, folder):
+        self.model = PeftModel.from_pretrained(base, folder)
+        self.policy = self.model
+
+    def swap(self):
+        self.model = self.policy
+        return again(self.model)
+
+def again(model):
+    return again(model)
+"""
+    )
+
+    assert not report.findings
+
+
 def test_a_suppression_with_its_reason_takes_the_finding_out() -> None:
     text = TRAINER.replace("load_adapter(base, ", "PeftModel.from_pretrained(base, ").replace(
         "from loading import load_adapter", "from peft import PeftModel"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,8 +14,8 @@ from trainguard.facts.source import (
     walk,
 )
 
-#: Functions entered on the way; further away nobody follows it by eye either.
-DEPTH = 3
+#: Names and functions on the way; further away nobody follows it by eye either.
+DEPTH = 6
 OPTIMIZERS = frozenset(
     {"ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "Adam8bit", "AdamW", "AdamW8bit"}
     | {"Adamax", "LBFGS", "Lion", "Muon", "NAdam", "PagedAdamW", "PagedAdamW8bit", "RAdam"}
@@ -25,6 +26,9 @@ _RESCUES = frozenset(
     {"requires_grad_", "set_adapter", "add_adapter", "load_adapter", "merge_and_unload"}
     | {"unload", "set_requires_grad", "add_weighted_adapter", "enable_adapters"}
 )
+#: Functions that do so, by what they are called.
+_UNFREEZES = re.compile(r"unfreeze|trainable|requires_grad|thaw")
+_LOOPS = ast.For | ast.ListComp | ast.GeneratorExp | ast.SetComp
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,8 @@ def training_of(value: Value, depth: int = DEPTH) -> ast.Call | None:
     it or take it, and wrappers, until a trainer gets it as its model or an optimizer gets its
     parameters. A value whose parameters are made trainable on the way is not followed.
     """
+    if depth == 0:
+        return None
     source = value.source
     parent = source.parents.get(value.node)
     if isinstance(parent, ast.Call) and parent.func is not value.node:
@@ -64,7 +70,7 @@ def training_of(value: Value, depth: int = DEPTH) -> ast.Call | None:
     if isinstance(statement, ast.Return):
         return _of_result(source, statement, depth)
     if isinstance(statement, ast.Assign) and _is_the_value(statement, value.node):
-        return _of_names(source, statement, depth)
+        return _of_names(source, statement, depth - 1)
     return None
 
 
@@ -81,11 +87,11 @@ def _of_argument(call: Value, given: ast.expr, depth: int) -> ast.Call | None:
     if is_trainer(source, node):
         return node if argument(node, "model", 0) is given else None
     found = source.definition(node)
-    if found is None or depth == 0:
+    if found is None:
         return None
     other, function = found
     name = _parameter(function, node, given)
-    return _of_uses(other, function, ast.Name(id=name), 0, depth - 1) if name else None
+    return training_of_uses(other, function, ast.Name(id=name), 0, depth - 1) if name else None
 
 
 def _parameter(function: ast.FunctionDef, call: ast.Call, given: ast.expr) -> str | None:
@@ -99,7 +105,7 @@ def _parameter(function: ast.FunctionDef, call: ast.Call, given: ast.expr) -> st
 
 def _of_result(source: SourceFacts, statement: ast.Return, depth: int) -> ast.Call | None:
     function = source.scope(statement)
-    if not isinstance(function, ast.FunctionDef) or depth == 0:
+    if not isinstance(function, ast.FunctionDef):
         return None
     for caller, call in source.project.callers(function):
         found = training_of(Value(caller, call), depth - 1)
@@ -113,9 +119,9 @@ def _of_names(source: SourceFacts, statement: ast.Assign, depth: int) -> ast.Cal
     for target in statement.targets:
         first = target.elts[0] if isinstance(target, ast.Tuple) and target.elts else target
         if isinstance(first, ast.Name):
-            found = _of_uses(source, scope, first, statement.lineno, depth)
+            found = training_of_uses(source, scope, first, statement.lineno, depth)
         elif isinstance(first, ast.Attribute) and (owner := source.owner(statement)):
-            found = _of_uses(source, owner, first, 0, depth)
+            found = training_of_uses(source, owner, first, 0, depth)
         else:
             found = None
         if found is not None:
@@ -123,7 +129,7 @@ def _of_names(source: SourceFacts, statement: ast.Assign, depth: int) -> ast.Cal
     return None
 
 
-def _of_uses(
+def training_of_uses(
     source: SourceFacts, scope: ast.AST, target: ast.Name | ast.Attribute, after: int, depth: int
 ) -> ast.Call | None:
     """The training of what a name or an attribute holds after a line."""
@@ -168,18 +174,28 @@ def _keeps(source: SourceFacts, target: ast.expr, key: str) -> bool:
 
 
 def _is_rescue(source: SourceFacts, use: ast.expr) -> bool:
-    """Whether a use makes parameters trainable: a method, or a loop that sets requires_grad."""
+    """Whether a use may make parameters trainable.
+
+    A method that does, a loop over the model that sets requires_grad, or a function that is given
+    the model and does so or is called like it.
+    """
     parent = source.parents.get(use)
-    if not isinstance(parent, ast.Attribute):
-        return False
-    if parent.attr in _RESCUES:
+    if isinstance(parent, ast.Attribute) and parent.attr in _RESCUES:
         return True
-    loop = next((one for one in source.around(use) if isinstance(one, ast.For)), None)
-    if loop is None or parent.attr not in ("parameters", "named_parameters"):
-        return False
+    if isinstance(parent, ast.Call) and use in parent.args:
+        found = source.definition(parent)
+        if found is not None and _sets_requires_grad(found[1]):
+            return True
+        if _UNFREEZES.search(source.name(parent.func)):
+            return True
+    loops = (one for one in source.around(use) if isinstance(one, _LOOPS))
+    return any(_sets_requires_grad(loop) for loop in loops)
+
+
+def _sets_requires_grad(node: ast.AST) -> bool:
     return any(
-        isinstance(node, ast.Attribute) and node.attr in ("requires_grad", "requires_grad_")
-        for node in ast.walk(loop)
+        isinstance(one, ast.Attribute) and one.attr in ("requires_grad", "requires_grad_")
+        for one in ast.walk(node)
     )
 
 
