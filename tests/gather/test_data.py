@@ -306,7 +306,44 @@ def plain_text(folder: Path) -> None:
     dump(folder / "train.json", rows)
 
 
+def running_text(folder: Path) -> None:
+    """As WikiText: a row a line, with blank lines and headings that come again."""
+    rows = []
+    for i in range(300):
+        body = " ".join(f"w{RNG.randrange(10**6)}" for _ in range(30))
+        rows += [{"text": ""}, {"text": " = Early life = "}, {"text": f"In year {i} {body}."}]
+    dump(folder / "train.json", rows[:600])
+    dump(folder / "validation.json", rows[600:])
+
+
+def folds(folder: Path) -> None:
+    """What one fold holds out the others train on."""
+    parts = [records(TRAIN[start : start + 200]) for start in (0, 200, 400)]
+    for n in range(3):
+        rest = [row for other, part in enumerate(parts) if other != n for row in part]
+        dump(folder / f"train_fold{n}.json", rest)
+        dump(folder / f"test_fold{n}.json", parts[n])
+
+
+def ratings(folder: Path) -> None:
+    """As KTO: a prompt with good and bad answers."""
+    rows = [
+        {"prompt": f"Is {i} prime?", "completion": word, "label": word == "no"}
+        for i in range(0, 400, 2)
+        for word in ("yes", "no")
+    ]
+    dump(folder / "train.json", rows)
+
+
+def parts_of_the_training_set(folder: Path) -> None:
+    """Progress is measured on a part of the training rows, and says so by its name."""
+    as_json(folder)
+    dump(folder / "train_eval.json", records(TRAIN[:100]))
+    dump(folder / "valid_small.json", records(VALID[:20]))
+
+
 HEALTHY = [
+    *(running_text, folds, ratings, parts_of_the_training_set),
     *(chat, preferences, classes, worded_sums, instructions, reasoning_paths),
     *(multiple_choice, plain_text),
 ]

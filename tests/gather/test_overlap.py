@@ -153,6 +153,21 @@ def test_the_same_words_are_the_same_question(left: str, right: str) -> None:
     assert Index([Row(left)]).scan([Row(right)]).equal == {0: 0}
 
 
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("3 × 4 is", "3 ÷ 4 is"),
+        ("x ≤ 4 holds", "x ≥ 4 holds"),
+        ("what is √9", "what is 9"),
+        ("what is 2² + 3", "what is 22 + 3"),
+        ("5 € in yen", "5 $ in yen"),
+        ("कि क्या है", "की क्या है"),
+    ],
+)
+def test_symbols_and_vowel_signs_tell_questions_apart(left: str, right: str) -> None:
+    assert not Index([Row(left)]).scan([Row(right)]).equal
+
+
 def test_a_question_in_a_script_without_blanks_is_found_in_a_text() -> None:
     met = Index([Row("二加二等于几")]).scan([Row("请回答：二加二等于几？谢谢")])
 

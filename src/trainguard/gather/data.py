@@ -13,7 +13,7 @@ from trainguard.facts.data import PairFacts, SplitFacts
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.failure import Failure
 from trainguard.gather.data_counts import LARGEST_LOOK, Repeats, Texts
-from trainguard.gather.data_names import is_held_out, split_name
+from trainguard.gather.data_names import are_comparable, is_held_out, split_name
 from trainguard.gather.data_rows import DataRow, NoReaderError, read_rows
 from trainguard.gather.overlap import Asked, Index, Overlap, Row
 
@@ -35,6 +35,8 @@ class _Split:
     name: str
     paths: list[Path]
     held_out: bool
+    named: bool = False
+    """Whether the user says that it is held out."""
     starts: list[int] = field(default_factory=list)
     """Number of the first row of each file, from 0."""
     facts: SplitFacts | None = None
@@ -69,7 +71,7 @@ def data_evidence(
     pairs = [
         _pair(one, other, indexes[id(one)].scan(other.kept), indexes[id(one)])
         for one, other in itertools.combinations(held_out, 2)
-        if one.kept and other.kept
+        if one.kept and other.kept and _must_differ(one, other)
     ]
     for split in splits:
         if not split.held_out:
@@ -77,7 +79,7 @@ def data_evidence(
             pairs += [
                 _pair(one, split, met[n], indexes[id(one)])
                 for n, one in enumerate(held_out)
-                if one.kept and split.facts
+                if one.kept and split.facts and _must_differ(one, split)
             ]
     facts: dict[type, Any] = {
         SplitFacts: tuple(split.facts for split in splits if split.facts is not None),
@@ -106,10 +108,14 @@ def _splits(
         _Split(name, sorted(paths), is_held_out(name))
         for (name, _), paths in sorted(by_name.items())
     ]
-    found += [_Split(path.stem, [path], held_out=True) for path in against]
+    found += [_Split(path.stem, [path], held_out=True, named=True) for path in against]
     for split in found:
         if _is_training_text(split.paths[0], failures):
             yield split
+
+
+def _must_differ(one: _Split, other: _Split) -> bool:
+    return one.named or other.named or are_comparable(one.name, other.name)
 
 
 def _is_training_text(path: Path, failures: list[Failure]) -> bool:
@@ -136,16 +142,21 @@ def _read(split: _Split, indexes: dict[int, Index], failures: list[Failure]) -> 
         for row in shard:
             counts.add(row)
         if not split.held_out:
-            plain = [row or NO_ROW for row in shard]
+            plain = [_compared(row) for row in shard]
             met = {n: met[n].merge(index.scan(plain, first)) for n, index in indexes.items()}
             continue
         for row in shard:
             kept += len(row.question) if row else 0
             if len(split.kept) < LARGEST_HELD_OUT and kept <= LARGEST_KEPT:
-                split.kept.append(row or NO_ROW)
+                split.kept.append(_compared(row))
     if counts.rows:
         split.facts = counts.facts(split)
     return met
+
+
+def _compared(row: DataRow | None) -> Asked:
+    """What is compared of a row: nothing of a heading or a blank line of running text."""
+    return NO_ROW if row is None or row.is_line else row
 
 
 def _shards(split: _Split, failures: list[Failure]) -> Iterator[tuple[int, list[DataRow | None]]]:
@@ -190,6 +201,8 @@ class _Counts:
         number, self.rows = self.rows, self.rows + 1
         if row is None:
             self._unreadable += 1
+        elif row.is_line:
+            return
         elif row.is_empty:
             self._empty += 1
             self._first.setdefault("empty", number)

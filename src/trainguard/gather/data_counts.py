@@ -49,7 +49,7 @@ class Repeats:
         whole = (hash((question, answer, row.reasoning, row.rejected)), draw)
         if self._rows.setdefault(whole, number) != number:
             self._count("repeated", number)
-        if row.answer is not None and row.rejected is None and len(answer) <= SHORT_ANSWER:
+        if _is_closed(row, answer):
             self._note_answer((hash(question), draw), answer, number)
         if len(self._rows) > LARGEST_MEMORY:
             self._halve()
@@ -59,8 +59,8 @@ class Repeats:
         self.first.setdefault(what, number)
 
     def _note_answer(self, question: tuple[int, int], answer: str, row: int) -> None:
-        value = number(answer)
-        said = hash(answer.casefold() if value is None else value)
+        value = concluded(answer)
+        said = hash(tuple(words_of(answer)) if value is None else value)
         if self._answers.setdefault(question, said) not in (said, _SEVERAL):
             self._answers[question] = _SEVERAL
             self._count("conflicting", row)
@@ -100,7 +100,7 @@ class Texts:
         elif row.answer and not row.has_context:
             self._look_for_answer(row, number)
         if row.reasoning is not None and row.answer is not None:
-            self._grade(row, number)
+            self._note_reasoning(row, number)
 
     def _count(self, what: str, number: int) -> None:
         self.counts[what] += 1
@@ -118,12 +118,11 @@ class Texts:
             self._by_chance += _stands_in(self._previous, question)
         self._previous = answer
 
-    def _grade(self, row: DataRow, place: int) -> None:
-        expected = number(row.answer)
-        if expected is not None:
+    def _note_reasoning(self, row: DataRow, place: int) -> None:
+        expected, reached = number(row.answer), conclusions(row.reasoning or "")
+        if expected is not None and reached and not row.has_context:
             self._count("reasoned", place)
-            found = concluded(row.reasoning or "")
-            if found is None or abs(found - expected) > TOLERANCE * abs(expected):
+            if all(abs(one - expected) > TOLERANCE * abs(expected) for one in reached):
                 self._count("wrong", place)
         if len(self._reasonings) < MOST_REASONINGS:
             own = {*words_of(row.question), *words_of(row.answer or "")}
@@ -161,12 +160,25 @@ def _stands_in(part: list[str], whole: list[str]) -> bool:
     return any(whole[at : at + size] == part for at in range(len(whole) - size + 1))
 
 
+def _is_closed(row: DataRow, answer: str) -> bool:
+    """Whether a question has one right answer: not in a chat, unless it is a number."""
+    if row.answer is None or row.rejected is not None or row.is_rated:
+        return False
+    return len(answer) <= SHORT_ANSWER and (not row.is_chat or number(answer) is not None)
+
+
+def conclusions(reasoning: str) -> list[float]:
+    """The number in the last answer tag, or else those of the last line that has any."""
+    tags = _TAGGED.findall(reasoning)
+    lines = ["".join(tags[-1])] if tags else reasoning.splitlines()
+    found = next((some for line in reversed(lines) if (some := _NUMBER.findall(line))), [])
+    values = [number(one) for one in (found[-1:] if tags else found)]
+    return [value for value in values if value is not None]
+
+
 def concluded(reasoning: str) -> float | None:
     """The number that a reasoning ends in: of its last answer tag, or else the last one."""
-    tags = _TAGGED.findall(reasoning)
-    text = "".join(tags[-1]) if tags else reasoning
-    found = _NUMBER.findall(text)
-    return number(found[-1]) if found else None
+    return next(reversed(conclusions(reasoning)), None)
 
 
 def _mask(word: str, own: set[str]) -> str:

@@ -155,7 +155,11 @@ def _json_rows(file: Any) -> Iterator[Any]:
     if len(text) > LARGEST_OBJECT:
         raise ValueError(f"one object of more than {LARGEST_OBJECT} characters")
     demand_few_values(text.encode("utf-8", "replace"))
-    whole = json.loads(text)
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        yield from _line_rows(io.StringIO(text, newline=""))
+        return
     lists = [value for value in whole.values() if isinstance(value, list)]
     if len(lists) == 1:
         yield from lists[0]

@@ -32,13 +32,14 @@ LARGEST_SAMPLE = 10_000
 
 #: Ends a row in a text of many; it is no blank, so that splitting keeps it.
 END = "\0"
-_OPERATORS = "+*/=^%<>-()"
-_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#$&',:;?@[\\]_`{|}~\t\n\v\f\r", " "))
+_OPERATORS = "+*/=^%<>-()&|~$"
+_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#',:;?@[\\]_`{}\t\n\v\f\r", " "))
 #: Runs of full stops are taken off one by one; whoever writes more of them means something.
 _FULL_STOPS = 8
 #: One character of a script without blanks is a word.
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")
-_OTHER_PUNCTUATION = re.compile(r"[^\w\s\0.+*/=^%<>()-]")
+_OTHER_SIGN = re.compile(r"[^\w\s\0-\x7f]")
+_SUPERSCRIPT = re.compile(r"(?<=\w)([\xb2\xb3\xb9\u2070\u2074-\u2079]+)")
 _DASHES = re.compile(r"[\u2010-\u2015\u2212]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _WHOLE = re.compile(r"(?<=\d)\.0+(?![\d.])")
@@ -201,8 +202,8 @@ def normal(texts: Iterable[str]) -> str:
     if joined.count(END) > len(given):
         return normal(text.replace(END, " ") for text in given)
     if not joined.isascii():
-        joined = _DASHES.sub("-", unicodedata.normalize("NFKC", joined))
-        joined = _UNSPACED.sub(r" \1 ", _OTHER_PUNCTUATION.sub(" ", joined))
+        joined = _DASHES.sub("-", unicodedata.normalize("NFKC", _SUPERSCRIPT.sub(r"^\1", joined)))
+        joined = _UNSPACED.sub(r" \1 ", _OTHER_SIGN.sub(_kept_sign, joined))
     if "," in joined:
         joined = _THOUSANDS.sub("", joined)
     for operator in _OPERATORS:
@@ -212,6 +213,12 @@ def normal(texts: Iterable[str]) -> str:
     for _ in range(_FULL_STOPS):
         joined = joined.replace(". ", " ")
     return _WHOLE.sub("", joined) if ".0" in joined else joined
+
+
+def _kept_sign(sign: re.Match[str]) -> str:
+    """A vowel sign stays in its word and a symbol such as × is a word; the rest is punctuation."""
+    kind = unicodedata.category(sign[0])
+    return sign[0] if kind[0] == "M" else f" {sign[0]} " if kind in ("Sm", "Sc", "So") else " "
 
 
 def words_of(text: str) -> list[str]:
