@@ -35,7 +35,7 @@ from trainguard.findings import Report, Severity
 from trainguard.reference import benchmark as scoring
 from trainguard.reference.benchmark import LLM, benchmark
 from trainguard.reference.model import pretrained
-from trainguard.reference.sft import train_sft, wrap_lora
+from trainguard.reference.sft import train_sft
 from trainguard.reference.units import Question, format_answer, is_right, parse_answer, splits
 
 TRAIN, VALID, _ = splits(600, 60, 0, seed=0)
@@ -47,7 +47,7 @@ PROCESS: dict[str, Any] = {}
 def trained(folder: Path) -> LLM:
     """The reference model after SFT; right on about three of four questions."""
     model, tokenizer = pretrained(folder / "base")
-    trainer = train_sft(wrap_lora(model), tokenizer, TRAIN, folder / "run", steps=60)
+    trainer = train_sft(model, tokenizer, TRAIN, folder / "run", steps=60)
     return LLM(trainer.model.eval(), tokenizer)
 
 

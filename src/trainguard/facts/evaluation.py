@@ -168,6 +168,8 @@ class EvaluationFacts:
     """Why there is no control, or no witness."""
     oracle: str = ""
     """Why the object may know its references, as its user declared; empty if nobody did."""
+    allowed: str = ""
+    """The method that its class declares legitimate, with the reason; empty if none is."""
 
     @property
     def short(self) -> WitnessFacts | None:
@@ -179,8 +181,9 @@ class EvaluationFacts:
         """What the user declared that explains answers without the model; empty if nothing."""
         if self.oracle:
             return f"declared an oracle: {self.oracle}"
-        allowed = [method for method in self.methods if method.allowed and self.decides(method)]
-        return "; ".join(f"{one.key} declared: {one.allowed}" for one in allowed)
+        replaced = [method for method in self.methods if method.allowed and self.decides(method)]
+        reasons = [f"{one.key} declared: {one.allowed}" for one in replaced]
+        return "; ".join(filter(None, [self.allowed, *reasons]))
 
     def decides(self, method: MethodFacts) -> bool:
         """Whether the answers depend on the model again once this method is put right."""

@@ -49,14 +49,17 @@ def from_notation(lines: Sequence[Line]) -> dict[type, Any]:
     `replay greedy tokens=...`, `repeat greedy rows=...`, `path NAME rows=...`, `parser NAME
     junk=...`, `grader NAME ...`, `score rows=...`, `claim accuracy=...` and `bound rows=...` are
     facts of their own.
-    `unavailable reason=...` says why there is no control, `oracle reason=...` what was declared.
+    `unavailable reason=...` says why there is no control, `oracle reason=...` and
+    `declared method=... reason=...` what the user declared.
     """
     parts: dict[str, list[Any]] = {word: [] for word in _PARTS}
-    said = {"unavailable": "", "oracle": ""}
+    said = {"unavailable": "", "oracle": "", "allowed": ""}
     facts: dict[type, Any] = {}
     for line in lines:
         if line.word in said:
             said[line.word] = line.fields["reason"]
+        elif line.word == "declared":
+            said["allowed"] = f"{line.fields['method']} declared: {line.fields['reason']}"
         elif line.word in _PARTS:
             parts[line.word].append(_record(line, *_PARTS[line.word]))
         else:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeVar, cast
 
 from trainguard.findings import ExcerptLine, Location
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Scope = Function | ast.Module
+Node = TypeVar("Node", bound=ast.AST)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -26,12 +27,24 @@ class SourceFacts:
     imported: Mapping[str, str]
     """Local name, and the qualified name that an import gives it."""
     parents: Mapping[ast.AST, ast.AST]
-    calls: tuple[ast.Call, ...]
-    """In the order of the text."""
-    functions: tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]
-    classes: tuple[ast.ClassDef, ...]
+    nodes: Mapping[type[ast.AST], Sequence[ast.AST]]
+    """By class, each in the order of the text."""
     project: ProjectFacts = field(default_factory=lambda: ProjectFacts())
     """The modules that were read together with this one."""
+
+    def each(self, kind: type[Node]) -> Sequence[Node]:
+        """The nodes of one class, in the order of the text."""
+        return cast("Sequence[Node]", self.nodes.get(kind, ()))
+
+    @property
+    def calls(self) -> Sequence[ast.Call]:
+        """In the order of the text."""
+        return self.each(ast.Call)
+
+    @property
+    def functions(self) -> Sequence[ast.FunctionDef | ast.AsyncFunctionDef]:
+        """The plain ones, then the asynchronous ones."""
+        return [*self.each(ast.FunctionDef), *self.each(ast.AsyncFunctionDef)]
 
     def name(self, node: ast.AST) -> str:
         """The qualified name of an expression, such as `peft.PeftModel.from_pretrained`.

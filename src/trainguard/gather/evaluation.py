@@ -34,7 +34,7 @@ from trainguard.gather.evaluation_models import (
     is_compiled,
     language_model,
 )
-from trainguard.gather.evaluation_overrides import METHODS, Override, find_overrides
+from trainguard.gather.evaluation_overrides import METHODS, Override, allowance, find_overrides
 from trainguard.gather.evaluation_probes import grader_facts, parser_facts
 from trainguard.gather.evaluation_provenance import is_mock
 from trainguard.gather.evaluation_score import Training, score_facts
@@ -85,7 +85,12 @@ class Observer:
             self._unavailable = f"the evaluation raised {type(raised).__name__}"
         else:
             facts = self._with_control(facts)
-        facts = replace(facts, unavailable=self._unavailable, oracle=self._options.oracle)
+        facts = replace(
+            facts,
+            unavailable=self._unavailable,
+            oracle=self._options.oracle,
+            allowed=self._allowed_by_class(),
+        )
         with preserved(()):  # the user's parser and comparison run here too
             with self._shielded("the probes of parser and comparison"):
                 self._try_parts()
@@ -240,6 +245,15 @@ class Observer:
                 reason = self._options.allowed.get(found.facts.key, found.facts.allowed)
                 facts = replace(found.facts, allowed=reason)
                 self._overrides.append(replace(found, facts=facts))
+
+    def _allowed_by_class(self) -> str:
+        """What the class of the object declares of a method that nobody has replaced."""
+        replaced = {override.facts.key for override in self._overrides}
+        for key, method in self._callables():
+            reason = self._options.allowed.get(key, allowance(method))
+            if reason and key not in replaced:
+                return f"{key} declared: {reason}"
+        return ""
 
     def _find_models(self) -> list[LanguageModel]:
         if self._options.model is None:

@@ -200,12 +200,12 @@ def _facts(
         line=code.co_firstlineno if code else None,
         mock=is_mock(value),
         reaches_original=reaches,
-        allowed=_allowed(value),
+        allowed=allowance(value),
     )
 
 
-def _allowed(value: Any) -> str:
-    """The reason that `allow_override` left on the replacement, bound or partly applied."""
+def allowance(value: Any) -> str:
+    """The reason that `allow_override` left on a method, bound or partly applied."""
     for link in ("func", "__func__"):
         value = getattr(value, link, value)
     return str(attributes(value).get(ALLOWED, ""))

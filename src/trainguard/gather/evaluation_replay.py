@@ -170,6 +170,14 @@ class _Settings:
         return [] if end is None else [int(one) for one in (end if _is_many(end) else [end])]
 
     @property
+    def padding(self) -> int | None:
+        """What fills rows that a stop string or a criterion ended; None if only tokens end them."""
+        if self.value("stop_strings") is None and not self.value("stopping_criteria"):
+            return None
+        pad = self.value("pad_token_id")
+        return int(pad) if pad is not None else next(iter(self.ends), None)
+
+    @property
     def processors(self) -> list[Any]:
         """Logits processors that the call brings along."""
         return list(self.value("logits_processor") or ())
@@ -196,6 +204,8 @@ class _Text:
         self.rows: list[Any] = []
         """One tensor of shape (2 + len(EXPONENTS), rows) a step: whether the token counts, whether
         it was the head's first choice, and its log e-values."""
+        self._padding: list[Any] = []
+        """Per step, whether the token is the one that fills rows up; shape (rows,)."""
         self._said: Any = None
         self._alive: Any = None
         self._steps = 0
@@ -224,6 +234,7 @@ class _Text:
         sequences = getattr(output, "sequences", output)
         if self._said is not None and not self.unusable:
             self._compare(sequences[:, -1])
+        self._leave_out_padding()
         if not self._steps and not self.unusable:
             self.unusable = "the output head was bypassed"
         self._said = None
@@ -247,6 +258,17 @@ class _Text:
             self._alive = alive.clone()
             for end in self.settings.ends:
                 self._alive &= tokens != end
+            self._padding.append(tokens == self.settings.padding)
+
+    def _leave_out_padding(self) -> None:
+        """Where a row ended without a token that says so, the head did not choose what follows."""
+        import torch
+
+        if self.settings.padding is None or not self.rows:
+            return
+        to_the_end = torch.stack(self._padding[::-1]).cumprod(dim=0).flip(0)
+        for row, is_filled in zip(self.rows, to_the_end, strict=True):
+            row[0] *= 1 - is_filled
 
     def _evidence(self, scores: Any, tokens: Any) -> Iterator[Any]:
         """Per exponent k, log of p(token)^-k / sum of p^(1 - k)."""

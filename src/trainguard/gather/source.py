@@ -7,6 +7,7 @@ import json
 import re
 import tokenize
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -23,12 +24,17 @@ KIND = "source file"
 LARGEST = 2_000_000
 #: Characters that are parsed and linked at a time; a parsed text takes some thirty times as much.
 LARGEST_PROJECT = 8_000_000
-#: A text without any of these holds nothing that a check looks for.
+_ANSWERING = "(?:answer|ask|batch_decode|batched_generate|decode|generate|predict)"
+#: A text without any of these holds nothing that a check looks for, and is not parsed.
 _WORDS = re.compile(
-    r"from_pretrained|get_peft_model|prepare_model_for_kbit|merge_and_unload|\.backward\(|"
-    r"compute_loss|Trainer\b|metric_for_best_model|pad_token|isnan|nan_to_num|isfinite|"
-    r"cross_entropy|grad_norm|\.answer\b|def answer|\.generate\b|def \w*(?:pars|extract)\w*\(|"
-    r"is_correct|is_right|load_dataset|batch_decode"
+    r"PeftModel|get_peft_model|prepare_model_for_kbit|merge_and_unload|\.backward\(|\.train\(|"
+    r"compute_loss|Trainer\b|metric_for_best_model|DataCollatorForLanguageModeling|"
+    r"isnan|isinf|isfinite|nan_to_num|cross_entropy|logs\[|metrics\[|"
+    r"\.half\(|from_pretrained\([^#]{0,400}?(?:float16|torch\.half)|"
+    rf"\.answer\b|def {_ANSWERING}\(|\.{_ANSWERING}\s*=[^=]|"
+    rf"setattr\([^#)]{{0,200}}['\"]{_ANSWERING}\b|"
+    r"load_dataset|is_(?:right|correct)|answers?_(?:match|equal)|(?:check|grade)_answer|"
+    r"def _?(?:parse|extract|read|get)_(?:\w+_)?(?:answer|prediction)"
 )
 _MAGIC = re.compile(r"^(\s*)[%!?].*$")
 
@@ -140,46 +146,36 @@ def _parsed(read: _Read, project: ProjectFacts, *, always: bool = False) -> Sour
 
 def _module(read: _Read, tree: ast.Module, project: ProjectFacts) -> SourceFacts:
     parents: dict[ast.AST, ast.AST] = {}
-    calls: list[ast.Call] = []
-    functions: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
-    classes: list[ast.ClassDef] = []
-    imported: dict[str, str] = {}
+    nodes: defaultdict[type[ast.AST], list[ast.AST]] = defaultdict(list)
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()
+        nodes[type(node)].append(node)
         children = list(ast.iter_child_nodes(node))
         for child in children:
             parents[child] = node
         stack.extend(reversed(children))
-        if isinstance(node, ast.Call):
-            calls.append(node)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            functions.append(node)
-        elif isinstance(node, ast.ClassDef):
-            classes.append(node)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            imported.update(_names(node))
+    imports = (*nodes[ast.Import], *nodes[ast.ImportFrom])
     return SourceFacts(
         path=str(read.path),
         lines=tuple(read.text.splitlines()),
         tree=tree,
-        imported=imported,
+        imported=dict(pair for one in imports for pair in _names(one)),
         parents=parents,
-        calls=tuple(calls),
-        functions=tuple(functions),
-        classes=tuple(classes),
+        nodes=dict(nodes),
         project=project,
     )
 
 
-def _names(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+def _names(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """The local names that an import binds, each with its qualified name."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             # `import a.b` binds `a`, and what is written after it is already qualified
             yield (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0],) * 2
-        return
-    for alias in node.names:
-        yield alias.asname or alias.name, ".".join(filter(None, (node.module, alias.name)))
+    elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            yield alias.asname or alias.name, ".".join(filter(None, (node.module, alias.name)))
 
 
 def link(project: ProjectFacts, sources: Iterable[SourceFacts]) -> None:

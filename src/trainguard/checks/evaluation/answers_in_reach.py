@@ -37,6 +37,14 @@ control rows=32 muted_right=32 muted_distinct=32 best_constant=1
 oracle reason="self-test of the harness"
 ```
 
+So may a method that its author declares with `allow_override("answers of an earlier run")`:
+
+```evaluation
+table Cached.answer place="kept" size=1000 known=32 rows=32
+control rows=32 muted_right=32 muted_distinct=32 best_constant=1
+declared method=Cached.answer reason="answers of an earlier run"
+```
+
 ## Source
 Eleven of 18 ways to fake a score keep such a table in memory; among 1,172 objects behind an
 honest model there was none.
@@ -62,7 +70,7 @@ def answers_in_reach(
     tables: Sequence[TableFacts], evaluation: EvaluationFacts
 ) -> Iterator[Finding]:
     """Fire on a table of the expected answers, unless the model was shown to be needed."""
-    if evaluation.honest or evaluation.oracle or _is_cache(evaluation):
+    if evaluation.honest or evaluation.declared or _is_cache(evaluation):
         return
     proven = evaluation.control is not None and evaluation.control.proves
     for table in tables:

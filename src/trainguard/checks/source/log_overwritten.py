@@ -49,8 +49,8 @@ _LOGGERS = frozenset({"on_log", "log", "on_evaluate", "on_step_end", "on_train_e
 @check("TG814", severity=Severity.ERROR, precision=Precision.HIGH)
 def log_overwritten(source: SourceFacts) -> Iterator[Finding]:
     """Fire where a logging hook puts a number literal under a measured name."""
-    for node in ast.walk(source.tree):
-        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Subscript):
+    for node in source.each(ast.Assign):
+        if not isinstance(node.targets[0], ast.Subscript):
             continue
         target, value = node.targets[0], constant(node.value)
         name = constant(target.slice)

@@ -90,13 +90,9 @@ def missing_zero_grad(source: SourceFacts) -> Iterator[Finding]:
 def _clears(source: SourceFacts) -> bool:
     """Whether anything in the file sets gradients back."""
     return any(
-        (isinstance(node, ast.Attribute) and node.attr in ("zero_grad", "zero_grad_"))
-        or (
-            isinstance(node, ast.Attribute)
-            and node.attr == "grad"
-            and isinstance(node.ctx, ast.Store)
-        )
-        for node in ast.walk(source.tree)
+        node.attr in ("zero_grad", "zero_grad_")
+        or (node.attr == "grad" and isinstance(node.ctx, ast.Store))
+        for node in source.each(ast.Attribute)
     )
 
 

@@ -64,7 +64,7 @@ _EMPTIES = frozenset({"zero_", "fill_", "masked_fill_"})
 @check("TG813", severity=Severity.ERROR, precision=Precision.HIGH)
 def nan_gradients_zeroed(source: SourceFacts) -> Iterator[Finding]:
     """Fire where a NaN in a gradient becomes a number."""
-    for node in ast.walk(source.tree):
+    for node in (*source.each(ast.If), *source.each(ast.Assign), *source.each(ast.Call)):
         place = _place(source, node)
         if place is not None:
             yield Finding(

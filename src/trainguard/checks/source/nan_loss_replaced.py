@@ -78,13 +78,15 @@ _MADE = frozenset(
 @check("TG812", severity=Severity.ERROR, precision=Precision.HIGH)
 def nan_loss_replaced(source: SourceFacts) -> Iterator[Finding]:
     """Fire where a loss that is trained on gets a number for NaN."""
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.If | ast.IfExp) and _asks_about_loss(node.test, source):
-            for place in _constants(node):
+    branches: list[ast.If | ast.IfExp] = [*source.each(ast.If), *source.each(ast.IfExp)]
+    for branch in branches:
+        if _asks_about_loss(branch.test, source):
+            for place in _constants(branch):
                 if _is_trained_on(source, place):
                     yield _finding(source, place)
-        elif isinstance(node, ast.Assign) and _cleans_loss(source, node):
-            yield _finding(source, node)
+    for assignment in source.each(ast.Assign):
+        if _cleans_loss(source, assignment):
+            yield _finding(source, assignment)
 
 
 def _cleans_loss(source: SourceFacts, node: ast.Assign) -> bool:

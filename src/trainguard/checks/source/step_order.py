@@ -110,8 +110,9 @@ class _Event:
 @check("TG810", severity=Severity.ERROR, precision=Precision.HIGH)
 def step_order(source: SourceFacts) -> Iterator[Finding]:
     """Fire on a loop with one backward, one step and one clearing in a wrong order."""
-    for loop in ast.walk(source.tree):
-        if isinstance(loop, ast.For | ast.While) and not _has_inner_training(loop):
+    loops: list[ast.For | ast.While] = [*source.each(ast.For), *source.each(ast.While)]
+    for loop in loops:
+        if not _has_inner_training(loop):
             yield from _judged(source, list(_events(source, loop.body)))
 
 

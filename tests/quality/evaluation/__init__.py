@@ -1,0 +1,1 @@
+"""Further ways to fake a score, below and around the methods, and further honest set-ups."""
