@@ -78,7 +78,7 @@ def test_the_end_above_a_threshold_is_maximal(values: list[float], threshold: fl
 
 @given(seeds, st.integers(16, 120), st.integers(-20, 20))
 def test_a_rise_does_not_depend_on_the_unit(seed: int, count: int, exponent: int) -> None:
-    values = noise(seed, count, 1.0, 0.2) + noise(seed + 1, count, 9.0, 0.2)
+    values = noise(seed, count, 1.0, 0.1) + noise(seed + 1, count, 9.0, 0.1)
     unit = 2.0**exponent
     rise, scaled = (
         lasting_rise([factor * value for value in values], 3.0, factor * 0.5)

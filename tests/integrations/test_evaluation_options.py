@@ -14,7 +14,7 @@ from trainguard import allow_override, audit_evaluation
 from trainguard.findings import Report, Severity
 from trainguard.reference.benchmark import LLM, benchmark
 from trainguard.reference.model import pretrained
-from trainguard.reference.sft import train_sft, wrap_lora
+from trainguard.reference.sft import train_sft
 from trainguard.reference.units import format_answer, is_right, parse_answer, splits
 
 TRAIN, VALID, _ = splits(600, 60, 0, seed=0)
@@ -25,7 +25,7 @@ REFERENCES = [(question.text, question.answer) for question in VALID]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> LLM:
     folder = tmp_path_factory.mktemp("trained")
     model, tokenizer = pretrained(folder / "base")
-    trainer = train_sft(wrap_lora(model), tokenizer, TRAIN, folder / "run", steps=60)
+    trainer = train_sft(model, tokenizer, TRAIN, folder / "run", steps=60)
     return LLM(trainer.model, tokenizer)
 
 

@@ -178,12 +178,16 @@ class EvaluationFacts:
 
     @property
     def declared(self) -> str:
-        """What the user declared that explains answers without the model; empty if nothing."""
+        """What the user declared that explains answers without the model; empty if nothing.
+
+        What a class declares of its own method explains nothing where a replacement decides.
+        """
         if self.oracle:
             return f"declared an oracle: {self.oracle}"
-        replaced = [method for method in self.methods if method.allowed and self.decides(method)]
-        reasons = [f"{one.key} declared: {one.allowed}" for one in replaced]
-        return "; ".join(filter(None, [self.allowed, *reasons]))
+        deciding = [method for method in self.methods if self.decides(method)]
+        if not deciding:
+            return self.allowed
+        return "; ".join(f"{one.key} declared: {one.allowed}" for one in deciding if one.allowed)
 
     def decides(self, method: MethodFacts) -> bool:
         """Whether the answers depend on the model again once this method is put right."""
