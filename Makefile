@@ -29,6 +29,7 @@ matrix: $(READY)  ## every sabotaged run with the cause that was named, and the 
 
 scores: $(READY)  ## every faked score with what proved it, and the honest set-ups
 	$(BIN)/python -m tests.quality.faked_scores
+	$(BIN)/python -m tests.quality.evaluation
 
 lint: $(READY)
 	$(BIN)/ruff check

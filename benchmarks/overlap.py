@@ -23,7 +23,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from trainguard.gather.data import SHARD, data_evidence
-from trainguard.gather.overlap import Index, Overlap, Row
+from trainguard.gather.overlap import Index, Row
+from trainguard.gather.overlap_found import Overlap
 from trainguard.reference.units import PHRASINGS as OWN
 from trainguard.reference.units import conversions
 

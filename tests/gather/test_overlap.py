@@ -10,20 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainguard.gather.overlap import (
-    COVERAGE,
-    LARGEST_SAMPLE,
-    SHORTEST,
-    WINDOW,
-    Index,
-    KeySample,
-    Overlap,
-    Row,
-    bounded,
-    keys_of,
-    normal,
-    words_of,
-)
+from trainguard.gather.overlap import COVERAGE, SHORTEST, WINDOW, Index, Row
+from trainguard.gather.overlap_found import LARGEST_SAMPLE, KeySample, Overlap, bounded
+from trainguard.gather.overlap_texts import keys_of, normal, words_of
 from trainguard.reference.units import PHRASINGS, Conversion, conversions
 
 TEMPLATE = "<|user|>\nYou are a helpful assistant. {}\nThink step by step.<|assistant|>\n"

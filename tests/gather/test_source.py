@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from trainguard.engine import judge
 from trainguard.facts.failure import Failure
+from trainguard.facts.notation import examples
 from trainguard.facts.source import SourceFacts, constant
 from trainguard.findings import Report
 from trainguard.gather.source import evidence_from_text, notebook_text, source_evidence
@@ -46,6 +47,27 @@ def test_calls_have_qualified_names(text: str, name: str) -> None:
     source = facts(text)
 
     assert source.name(source.calls[0].func) == name
+
+
+def test_of_two_imports_under_one_name_the_later_holds() -> None:
+    source = facts("from a import load\nimport b as load\nload()")
+
+    assert source.name(source.calls[0].func) == "b"
+
+
+FIRING = [
+    pytest.param(known.code, example.text, id=f"{known.code}-{number}")
+    for known in select(["TG8"])
+    for number, example in enumerate(examples(known.doc), start=1)
+    if example.is_code and any(known.code in line.marks for line in example.lines)
+]
+
+
+@pytest.mark.parametrize(("code", "text"), FIRING)
+def test_no_fault_is_left_unread_for_want_of_a_word(code: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "project.py").write_text(text, encoding="utf-8")
+
+    assert code in {finding.code for finding in check(tmp_path, chosen=[code]).findings}
 
 
 @pytest.mark.parametrize(

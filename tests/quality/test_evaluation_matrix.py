@@ -32,9 +32,8 @@ def test_a_fake_is_named_by_its_cause(name: str, original: LLM, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", sorted(HONEST))
 def test_an_honest_set_up_is_no_error(name: str, original: LLM) -> None:
-    honest = HONEST[name]
-    found = asked_honestly(original, honest)
+    found = asked_honestly(original, HONEST[name])
 
     assert 0.5 < found.accuracy < 0.97
-    assert found.errors[:1] == [honest.alarm] * bool(honest.alarm)
+    assert found.errors == []
     assert "TG603" in found.report.checked

@@ -136,8 +136,8 @@ class SourceFacts:
         name = self.name(call.func)
         own = name.removeprefix("self.")
         if "." not in own:
-            for function in self.functions:
-                if function.name == own and isinstance(function, ast.FunctionDef):
+            for function in self.each(ast.FunctionDef):
+                if function.name == own:
                     return self, function
         return self.project.functions.get(tail(name))
 

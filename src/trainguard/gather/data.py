@@ -15,7 +15,8 @@ from trainguard.facts.failure import Failure
 from trainguard.gather.data_counts import LARGEST_LOOK, Repeats, Texts
 from trainguard.gather.data_names import are_comparable, is_held_out, split_name
 from trainguard.gather.data_rows import DataRow, NoReaderError, read_rows
-from trainguard.gather.overlap import Asked, Index, Overlap, Row
+from trainguard.gather.overlap import Asked, Index, Row
+from trainguard.gather.overlap_found import Overlap
 
 KIND = "data set"
 #: Rows of a shard, and characters: of either as many as come first.

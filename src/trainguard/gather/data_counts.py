@@ -8,7 +8,7 @@ from typing import Any
 from zlib import crc32
 
 from trainguard.gather.data_rows import DataRow
-from trainguard.gather.overlap import number, words_of
+from trainguard.gather.overlap_texts import number, words_of
 
 #: Distinct questions that are remembered; above it, a half of them is dropped at a time.
 LARGEST_MEMORY = 200_000

@@ -205,7 +205,7 @@ class _Text:
         """One tensor of shape (2 + len(EXPONENTS), rows) a step: whether the token counts, whether
         it was the head's first choice, and its log e-values."""
         self._padding: list[Any] = []
-        """Per step, whether the token is the one that fills rows up; shape (rows,)."""
+        """Per step, whether the token may only fill the row up; of shape (rows,), if any does."""
         self._said: Any = None
         self._alive: Any = None
         self._steps = 0
@@ -258,13 +258,15 @@ class _Text:
             self._alive = alive.clone()
             for end in self.settings.ends:
                 self._alive &= tokens != end
-            self._padding.append(tokens == self.settings.padding)
+            padding = self.settings.padding
+            if padding is not None:
+                self._padding.append(tokens == padding)
 
     def _leave_out_padding(self) -> None:
         """Where a row ended without a token that says so, the head did not choose what follows."""
         import torch
 
-        if self.settings.padding is None or not self.rows:
+        if not self._padding:
             return
         to_the_end = torch.stack(self._padding[::-1]).cumprod(dim=0).flip(0)
         for row, is_filled in zip(self.rows, to_the_end, strict=True):

@@ -7,17 +7,17 @@ code runs on one core or under an engine for clusters.
 
 from __future__ import annotations
 
-import json
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+from trainguard.gather.overlap_found import KeySample, Overlap, bounded
+from trainguard.gather.overlap_texts import END, Key, keys_of, normal, number, words_of
 
 #: Words in a window, at most: the length at which matches predict inflated scores best.
 WINDOW = 8
@@ -27,27 +27,9 @@ SHORTEST = 4
 COVERAGE = 0.5
 #: Windows that more questions share are boilerplate and find nothing by themselves.
 SHARED = 8
-#: Keys that are counted for the expected rate; above it, a half of them is dropped at a time.
-LARGEST_SAMPLE = 10_000
-
-#: Ends a row in a text of many; it is no blank, so that splitting keeps it.
-END = "\0"
-_OPERATORS = "+*/=^%<>-()&|~$"
-_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#',:;?@[\\]_`{}\t\n\v\f\r", " "))
-#: Runs of full stops are taken off one by one; whoever writes more of them means something.
-_FULL_STOPS = 8
-#: One character of a script without blanks is a word.
-_UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")
-_OTHER_SIGN = re.compile(r"[^\w\s\0-\x7f]")
-_SUPERSCRIPT = re.compile(r"(?<=\w)([\xb2\xb3\xb9\u2070\u2074-\u2079]+)")
-_DASHES = re.compile(r"[\u2010-\u2015\u2212]")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_WHOLE = re.compile(r"(?<=\d)\.0+(?![\d.])")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?|\0")
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _UNKNOWN, _END = 0, -1
 
-Key = tuple[float, ...]
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
@@ -69,186 +51,6 @@ class Row(NamedTuple):
 
     question: str
     answer: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeySample:
-    """How often keys occur on the large side, for the keys of a random share of all hashes."""
-
-    level: int = 0
-    """Kept are keys whose hash is divisible by 2**level."""
-    counts: Mapping[int, int] = field(default_factory=dict)
-
-    def merge(self, other: KeySample) -> KeySample:
-        """The sample of both."""
-        level = max(self.level, other.level)
-        counts = dict(_kept(level, self.counts))
-        for key, count in _kept(level, other.counts):
-            counts[key] = counts.get(key, 0) + count
-        return bounded(level, counts)
-
-    @property
-    def expected(self) -> float:
-        """Chance that the key of one more row from the same source has been seen.
-
-        One minus the share of rows whose key occurs once (Good, 1953): what is true of a row of
-        the large side against the others is true of a row that was drawn like them.
-        """
-        rows = sum(self.counts.values())
-        return 1 - sum(n == 1 for n in self.counts.values()) / rows if rows else 0.0
-
-
-def bounded(level: int, counts: Mapping[int, int]) -> KeySample:
-    """The sample at this level, or at the first one that is small enough."""
-    kept = dict(_kept(level, counts))
-    while len(kept) > LARGEST_SAMPLE:
-        level += 1
-        kept = dict(_kept(level, kept))
-    return KeySample(level=level, counts=kept)
-
-
-def _kept(level: int, counts: Mapping[int, int]) -> Iterable[tuple[int, int]]:
-    others = (1 << level) - 1
-    return [entry for entry in counts.items() if not entry[0] & others] if level else counts.items()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overlap:
-    """What some rows of the large side have of the small one.
-
-    Each mapping goes from a row of the small side to the first row of the large side, both from 0.
-    A row of the small side is in one of `equal`, `contained` and `partial` at most.
-    """
-
-    rows: int = 0
-    """Rows of the large side that were read."""
-    equal: Mapping[int, int] = field(default_factory=dict)
-    """The same question, but for case, punctuation and blanks."""
-    contained: Mapping[int, int] = field(default_factory=dict)
-    """The whole question inside a longer text."""
-    partial: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    """At least a window and half of the question in one piece, and all of its numbers: the row,
-    and the words in that piece."""
-    keys: Mapping[int, int] = field(default_factory=dict)
-    """The same numbers with the same numeric answer, in whatever words."""
-    same_answer: frozenset[int] = frozenset()
-    """Rows of `equal` whose answer is the same as well."""
-    sample: KeySample = KeySample()
-
-    def merge(self, other: Overlap) -> Overlap:
-        """What both have together; the order does not matter."""
-        equal = _first(self.equal, other.equal)
-        contained = _first(self.contained, other.contained)
-        contained = {row: at for row, at in contained.items() if row not in equal}
-        partial = dict(self.partial)
-        for row, (at, words) in other.partial.items():
-            mine = partial.get(row, (at, 0))
-            partial[row] = min(mine, (at, words), key=lambda one: (-one[1], one[0]))
-        return Overlap(
-            rows=self.rows + other.rows,
-            equal=equal,
-            contained=contained,
-            partial={
-                row: found
-                for row, found in partial.items()
-                if row not in equal and row not in contained
-            },
-            keys=_first(self.keys, other.keys),
-            same_answer=self.same_answer | other.same_answer,
-            sample=self.sample.merge(other.sample),
-        )
-
-    def to_json(self) -> str:
-        """As text, to be kept by one worker and merged by another."""
-        plain = {
-            "rows": self.rows,
-            "equal": sorted(self.equal.items()),
-            "contained": sorted(self.contained.items()),
-            "partial": sorted((row, *found) for row, found in self.partial.items()),
-            "keys": sorted(self.keys.items()),
-            "same_answer": sorted(self.same_answer),
-            "level": self.sample.level,
-            "counts": sorted(self.sample.counts.items()),
-        }
-        return json.dumps(plain)
-
-    @classmethod
-    def from_json(cls, text: str) -> Overlap:
-        """What `to_json` wrote."""
-        plain = json.loads(text)
-        return cls(
-            rows=plain["rows"],
-            equal=dict(plain["equal"]),
-            contained=dict(plain["contained"]),
-            partial={row: (at, words) for row, at, words in plain["partial"]},
-            keys=dict(plain["keys"]),
-            same_answer=frozenset(plain["same_answer"]),
-            sample=KeySample(level=plain["level"], counts=dict(plain["counts"])),
-        )
-
-
-def _first(left: Mapping[int, int], right: Mapping[int, int]) -> dict[int, int]:
-    return {**left, **{row: min(at, left.get(row, at)) for row, at in right.items()}}
-
-
-def normal(texts: Iterable[str]) -> str:
-    """All texts as words between blanks, each text ended by `END`.
-
-    Case, punctuation and the form of characters and numbers (1,200 and 1200) are gone; operators,
-    signs and round brackets, which a formula needs, are words of their own.
-    """
-    given = list(texts)
-    joined = f" {END} ".join([*given, ""]).casefold()
-    if joined.count(END) > len(given):
-        return normal(text.replace(END, " ") for text in given)
-    if not joined.isascii():
-        joined = _DASHES.sub("-", unicodedata.normalize("NFKC", _SUPERSCRIPT.sub(r"^\1", joined)))
-        joined = _UNSPACED.sub(r" \1 ", _OTHER_SIGN.sub(_kept_sign, joined))
-    if "," in joined:
-        joined = _THOUSANDS.sub("", joined)
-    for operator in _OPERATORS:
-        if operator in joined:
-            joined = joined.replace(operator, f" {operator} ")
-    joined = joined.translate(_PUNCTUATION)
-    for _ in range(_FULL_STOPS):
-        joined = joined.replace(". ", " ")
-    return _WHOLE.sub("", joined) if ".0" in joined else joined
-
-
-def _kept_sign(sign: re.Match[str]) -> str:
-    """A vowel sign stays in its word and a symbol such as × is a word; the rest is punctuation."""
-    kind = unicodedata.category(sign[0])
-    return sign[0] if kind[0] == "M" else f" {sign[0]} " if kind in ("Sm", "Sc", "So") else " "
-
-
-def words_of(text: str) -> list[str]:
-    """The words of one text, as `normal` has them."""
-    return normal([text]).split()[:-1]
-
-
-def keys_of(joined: str, answers: Iterable[str | None]) -> Iterator[Key | None]:
-    """Per row of a normal text: its sorted numbers and its numeric answer; None where one lacks."""
-    numbers: list[float] = []
-    expected = iter(answers)
-    for token in _NUMBER.findall(joined):
-        if token != END:
-            numbers.append(float(token))
-            continue
-        answer = number(next(expected))
-        yield (*sorted(numbers), answer) if numbers and answer is not None else None
-        numbers = []
-
-
-@lru_cache(maxsize=1 << 16)
-def number(text: str | None) -> float | None:
-    """A number to six digits, as one side computes what the other writes down."""
-    if not text:
-        return None
-    try:
-        value = float(text.replace(",", ""))
-    except ValueError:
-        return None
-    return float(f"{value:.6g}") if abs(value) < float("inf") else None
 
 
 class Index:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 
 from trainguard.facts.evidence import Evidence
@@ -155,7 +156,8 @@ def _module(read: _Read, tree: ast.Module, project: ProjectFacts) -> SourceFacts
         for child in children:
             parents[child] = node
         stack.extend(reversed(children))
-    imports = (*nodes[ast.Import], *nodes[ast.ImportFrom])
+    # In the order of the text: of two imports under one name the later one holds.
+    imports = sorted((*nodes[ast.Import], *nodes[ast.ImportFrom]), key=attrgetter("lineno"))
     return SourceFacts(
         path=str(read.path),
         lines=tuple(read.text.splitlines()),

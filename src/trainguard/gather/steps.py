@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import hypot, isfinite
 from typing import TYPE_CHECKING, Any
 
 from trainguard.facts.labels import IGNORED_LABEL
-from trainguard.facts.steps import IDLE_STEPS, StepFacts
+from trainguard.facts.steps import StepFacts
 from trainguard.gather.ranks import WeightHashes, rank_comparison
 from trainguard.gather.step_budget import Budget
 from trainguard.gather.step_frozen import FrozenWeights
-from trainguard.gather.step_numbers import Numbers, Transfer
+from trainguard.gather.step_numbers import Transfer
 from trainguard.gather.step_tensors import (
     detached,
     gradient,
@@ -28,6 +26,7 @@ from trainguard.gather.step_tensors import (
     norms,
     sample,
 )
+from trainguard.gather.step_under_way import OpenStep, PendingStep
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 #: Steps whose numbers may be on their way from the device; the host is never so far ahead.
 IN_FLIGHT = 32
-MAX_NAMES = 20
 
 
 class StepRecorder:
@@ -63,8 +61,8 @@ class StepRecorder:
         self._trainable_names: list[str] = []
         self._idle: dict[str, int] = {}
         self._compare_ranks()
-        self._pending: deque[_Pending] = deque()
-        self._open = _OpenStep()
+        self._pending: deque[PendingStep] = deque()
+        self._open = OpenStep()
 
     def _compare_ranks(self) -> None:
         trainable = [(name, p) for name, p in self._named if p.requires_grad and p.numel()]
@@ -229,7 +227,7 @@ class StepRecorder:
                 self._open.frozen = self._frozen.names
         with self._budget.always_spending():
             self._pending.append(self._closed(step, rates, stepped))
-            self._open = _OpenStep()
+            self._open = OpenStep()
             arrived = list(self._arrived())
         self._budget.step_ended(is_unusual=any(facts.is_unusual for facts in arrived))
         return arrived
@@ -248,7 +246,7 @@ class StepRecorder:
             return []
         return self._ranks.drain() if last else list(self._ranks.arrived())
 
-    def _read(self, pending: _Pending) -> StepFacts:
+    def _read(self, pending: PendingStep) -> StepFacts:
         values = pending.numbers.read()
         if self._ranks is not None and "hashes" in values:
             self._ranks.publish(pending.step, values["hashes"])
@@ -271,7 +269,9 @@ class StepRecorder:
         now.numbers["norms"] = each / scale if each is not None and scale is not None else each
         now.normed = list(now.owners.values())
 
-    def _closed(self, step: int, rates: Sequence[float] | None, stepped: bool | None) -> _Pending:
+    def _closed(
+        self, step: int, rates: Sequence[float] | None, stepped: bool | None
+    ) -> PendingStep:
         self._settle()
         now = self._open
         series = {
@@ -279,7 +279,7 @@ class StepRecorder:
             "tokens": list(now.tokens.values()),
             "model_losses": [loss for _, loss in now.model_losses],
         }
-        return _Pending(
+        return PendingStep(
             step=step,
             rates=tuple(rates) if rates is not None else None,
             stepped=stepped,
@@ -309,131 +309,3 @@ def drop_gradients(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
-
-
-@dataclass(slots=True)
-class _OpenStep:
-    """What is known of the step that is under way; tensors stay on their device."""
-
-    batches: int = 0
-    """Micro-batches so far."""
-    losses: list[Any] = field(default_factory=list)
-    tokens: dict[int, Any] = field(default_factory=dict)
-    """Supervised tokens, by micro-batch."""
-    model_losses: list[tuple[int, Any]] = field(default_factory=list)
-    """With the micro-batch in whose forward pass the model returned it."""
-    numbers: dict[str, Any] = field(default_factory=dict)
-    trainable: list[str] | None = None
-    parameters: list[Parameter] = field(default_factory=list)
-    """Those that hold a gradient."""
-    owners: dict[int, str] = field(default_factory=dict)
-    """Their names, in the same order, by the identity of the gradient."""
-    normed: list[str] = field(default_factory=list)
-    """Whose norms they are, in order; "" for one of another model."""
-    frozen: list[str] = field(default_factory=list)
-    received: Tensor | None = None
-    weights: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pending:
-    """A step whose numbers may still be on their way to the host."""
-
-    step: int
-    rates: tuple[float, ...] | None
-    stepped: bool | None
-    labelled: tuple[int, ...]
-    """The micro-batches whose tokens were counted."""
-    forwards: tuple[int, ...]
-    """The micro-batch of each loss that the model returned."""
-    is_whole: bool
-    """Whether this process holds all of each tensor."""
-    normed: list[str]
-    trainable: list[str] | None
-    frozen: list[str]
-    numbers: Numbers
-
-    def facts(
-        self, values: Mapping[str, list[float]], idle: dict[str, int] | None = None
-    ) -> StepFacts:
-        """The step as its numbers tell.
-
-        Args:
-            values: the numbers, by name.
-            idle: for how many steps each parameter has had no gradient; is kept up to date.
-        """
-        own = [(n, x) for n, x in zip(self.normed, values.get("norms", []), strict=False) if n]
-        bad = [name for name, norm in own if not isfinite(norm)]
-        changed = list(_changed(self.frozen, values.get("frozen", [])))
-        seen = self.trainable is not None
-        # Of a shard, zeros and norms say nothing about the tensor; what is not finite does.
-        total = self.trainable if self.is_whole else None
-        live = {name for name, norm in own if norm != 0.0}
-        facts = StepFacts(
-            step=self.step,
-            loss=_total(values.get("losses")),
-            model_loss=_total(list(self._model_losses(values))),
-            grad_norm=hypot(*(norm for _, norm in own)) if total is not None else None,
-            learning_rates=self.rates,
-            supervised_tokens=int(sum(values["tokens"])) if values.get("tokens") else None,
-            gradients=len(total) if total is not None else None,
-            zero_gradients=len(total) - len(live) if total is not None else None,
-            nonfinite_gradients=tuple(bad[:MAX_NAMES]),
-            nonfinite_tensors=len(bad) if seen else None,
-            stepped=False if _first(values, "skips") else self.stepped,
-            sampled=_count(values, "sampled"),
-            moved=_count(values, "moved"),
-            drifted=_count(values, "drifted"),
-            update_ratio=_ratio(_first(values, "update"), _first(values, "weight")),
-            zeroed=_count(values, "zeroed"),
-            nonfinite_at_step=_count(values, "nonfinite_at_step"),
-            frozen=len(self.frozen) or None,
-            frozen_moved=tuple(changed[:MAX_NAMES]),
-            frozen_moved_tensors=len(changed) if self.frozen else None,
-        )
-        if idle is None or total is None or not facts.trains:
-            return facts
-        without = [name for name in total if name not in live]
-        new = _idle_now(idle, without) if without or idle else []
-        return replace(facts, idle=tuple(new[:MAX_NAMES]), idle_tensors=len(new)) if new else facts
-
-    def _model_losses(self, values: Mapping[str, list[float]]) -> Iterator[float]:
-        """Those of micro-batches with a label: without one the model's mean is 0/0, by nature."""
-        tokens = dict(zip(self.labelled, values.get("tokens", []), strict=True))
-        for batch, loss in zip(self.forwards, values.get("model_losses", []), strict=True):
-            if tokens.get(batch) != 0:
-                yield loss
-
-
-def _idle_now(idle: dict[str, int], without: Sequence[str]) -> list[str]:
-    """Count one more step without a gradient; returns those for which it has become too many."""
-    counts = {name: idle.get(name, 0) + 1 for name in without}
-    idle.clear()
-    idle.update(counts)
-    return [name for name, count in counts.items() if count == IDLE_STEPS]
-
-
-def _changed(names: Sequence[str], running: Sequence[float]) -> Iterator[str]:
-    """The names at which a running sum rises; "" is left out."""
-    before = 0.0
-    for name, total in zip(names, running, strict=False):
-        if name and total > before:
-            yield name
-        before = total
-
-
-def _total(values: Sequence[float] | None) -> float | None:
-    return float(sum(values)) if values else None
-
-
-def _first(values: Mapping[str, list[float]], name: str) -> float | None:
-    return float(values[name][0]) if values.get(name) else None
-
-
-def _count(values: Mapping[str, list[float]], name: str) -> int | None:
-    return int(values[name][0]) if values.get(name) else None
-
-
-def _ratio(part: float | None, whole: float | None) -> float | None:
-    """None where the weights are all zero, as those of a fresh LoRA factor."""
-    return part / whole if part is not None and whole else None

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainguard.gather.overlap import Asked, Index, Overlap, Row
+from trainguard.gather.overlap import Asked, Index, Row
+from trainguard.gather.overlap_found import Overlap
 
 SHARD = 20_000
 #: The number of a large row is its rank and its number within the rank.

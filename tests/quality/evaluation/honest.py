@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import accelerate
@@ -16,15 +15,6 @@ from quality.faked_scores import TABLE, VALID, generated, ids_of, untrained, wit
 from trainguard import allow_override
 from trainguard.reference.benchmark import LLM
 from trainguard.reference.units import format_answer, is_right, parse_answer
-
-
-@dataclass(frozen=True)
-class Honest:
-    """A set-up whose every answer is the model's."""
-
-    make: Callable[[LLM], Any]
-    alarm: str = ""
-    """The error that the audit makes of it, wrongly."""
 
 
 def in_class(kind: type[LLM]) -> Callable[[LLM], LLM]:
@@ -283,30 +273,30 @@ def declared_response_cache(llm: LLM) -> LLM:
     return Cached(llm.model, llm.tokenizer)
 
 
-HONEST = {
-    "autocast": Honest(autocast),
-    "dispatched": Honest(dispatched),
-    "compiled": Honest(compiled),
-    "bfloat16": Honest(bfloat16),
-    "head in float32": Honest(head_in_float32),
-    "wrapped": Honest(wrapped),
-    "observed head": Honest(observed_head),
-    "soft-capped head": Honest(soft_capped_head),
-    "base asked too": Honest(in_class(BaseAskedToo)),
-    "chat template": Honest(chat_template),
-    "tag in the prompt": Honest(in_class(TagInThePrompt)),
-    "text-generation pipeline": Honest(text_generation_pipeline),
-    "voting": Honest(in_class(Voting)),
-    "asked again": Honest(in_class(AskedAgain)),
-    "reranking": Honest(in_class(Reranking)),
-    "own loop": Honest(in_class(OwnLoop)),
-    "assisted": Honest(assisted),
-    "streaming": Honest(in_class(Streaming)),
-    "stopping criterion": Honest(stopping_criterion),
-    "stop strings": Honest(stop_strings),
-    "stop strings, sampled": Honest(stop_strings_sampled),
-    "time limit": Honest(time_limit),
-    "mistakes noted": Honest(mistakes_noted),
-    "holds the data": Honest(in_class(HoldsTheData)),
-    "declared response cache": Honest(declared_response_cache),
+HONEST: dict[str, Callable[[LLM], Any]] = {
+    "autocast": autocast,
+    "dispatched": dispatched,
+    "compiled": compiled,
+    "bfloat16": bfloat16,
+    "head in float32": head_in_float32,
+    "wrapped": wrapped,
+    "observed head": observed_head,
+    "soft-capped head": soft_capped_head,
+    "base asked too": in_class(BaseAskedToo),
+    "chat template": chat_template,
+    "tag in the prompt": in_class(TagInThePrompt),
+    "text-generation pipeline": text_generation_pipeline,
+    "voting": in_class(Voting),
+    "asked again": in_class(AskedAgain),
+    "reranking": in_class(Reranking),
+    "own loop": in_class(OwnLoop),
+    "assisted": assisted,
+    "streaming": in_class(Streaming),
+    "stopping criterion": stopping_criterion,
+    "stop strings": stop_strings,
+    "stop strings, sampled": stop_strings_sampled,
+    "time limit": time_limit,
+    "mistakes noted": mistakes_noted,
+    "holds the data": in_class(HoldsTheData),
+    "declared response cache": declared_response_cache,
 }

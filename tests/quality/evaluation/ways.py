@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,6 @@ from quality.faked_scores import Told, told, untrained
 from trainguard.reference.benchmark import LLM
 
 from .fakes import Fake
-from .honest import Honest
 
 
 def faked(original: LLM, fake: Fake, folder: Path) -> Told:
@@ -23,12 +24,12 @@ def faked(original: LLM, fake: Fake, folder: Path) -> Told:
         return told(fake.make(base, folder, patch))
 
 
-def asked_honestly(original: LLM, honest: Honest) -> Told:
+def asked_honestly(original: LLM, change: Callable[[LLM], Any]) -> Told:
     """The set-up on a fresh copy, without what others have left in the process."""
     torch._dynamo.reset()
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
-        return told(honest.make(copied(original)))
+        return told(change(copied(original)))
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
 
