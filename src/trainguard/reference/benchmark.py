@@ -6,11 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from trainguard.reference.units import Question, is_right, parse_answer
+from trainguard.facts.evaluation_score import wilson
+from trainguard.reference.prompts import END_OF_ANSWER, cot_prompt, direct_prompt, tokenized
+from trainguard.reference.units import Question, format_number, is_right, parse_answer
 
 
 @dataclass(eq=False)
@@ -20,11 +23,37 @@ class LLM:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     batch_size: int = 50
-    max_new_tokens: int = 32
+    max_new_tokens: int = 64
+    cot: bool = False
+    """Whether a worked example stands before each question (chain of thought)."""
 
     def answer(self, *questions: str) -> list[float]:
         """The number that the model answers to each question, NaN where it states none."""
-        return [parse_answer(completion) for completion in self.generate(*questions)]
+        return [parse_answer(completion) for completion in self.generate(*self.prompts(questions))]
+
+    def prompts(self, questions: Sequence[str]) -> list[str]:
+        """The text that the model is to continue, for each question."""
+        prompt = cot_prompt if self.cot else direct_prompt
+        return [prompt(question, self.tokenizer) for question in questions]
+
+    def sample(self, *questions: str, count: int, temperature: float = 0.8) -> list[list[str]]:
+        """For each question, `count` continuations drawn from the model.
+
+        They are drawn from the global random state. Raises `ValueError` if `count` is below 1 or
+        the temperature is not above 0.
+        """
+        if count < 1 or not temperature > 0:
+            raise ValueError(f"cannot draw {count} samples at temperature {temperature}")
+        prompts = self.prompts(questions)
+        drawn = {
+            "do_sample": True,
+            "temperature": temperature,
+            "top_k": 0,  # the model's own distribution: transformers would keep 50 tokens
+            "num_return_sequences": count,
+        }
+        with evaluating(self.model):
+            texts = self._generate(prompts, **drawn)
+        return [texts[i : i + count] for i in range(0, len(texts), count)]
 
     def generate(self, *prompts: str) -> list[str]:
         """The most likely continuation of each prompt, without the prompt.
@@ -39,20 +68,23 @@ class LLM:
             batches = [self._generate(prompts[i : i + self.batch_size]) for i in starts]
         return [completion for batch in batches for completion in batch]
 
-    def _generate(self, prompts: Sequence[str]) -> list[str]:
+    def _generate(self, prompts: Sequence[str], **decoding: Any) -> list[str]:
         # (B, T); padded on the left, so that every prompt ends where its continuation starts
-        batch = self.tokenizer(
-            list(prompts), padding=True, padding_side="left", return_tensors="pt"
+        batch = tokenized(
+            prompts, self.tokenizer, padding=True, padding_side="left", return_tensors="pt"
         ).to(self.model.device)
+        if self.cot:  # a base model goes on with a question of its own
+            decoding["stop_strings"] = [END_OF_ANSWER]
         sequences = self.model.generate(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             generation_config=GenerationConfig(
-                do_sample=False,
+                **{"do_sample": False, **decoding},
                 max_new_tokens=self.max_new_tokens,
                 eos_token_id=self.tokenizer.eos_token_id,
                 pad_token_id=self.tokenizer.pad_token_id,
             ),
+            tokenizer=self.tokenizer,  # it spells the stop strings
         )
         continuations = sequences[:, batch["input_ids"].shape[1] :]
         texts: list[str] = self.tokenizer.batch_decode(continuations, skip_special_tokens=True)
@@ -101,8 +133,30 @@ class BenchmarkResult:
     count: int
     rows: tuple[Row, ...]
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy (Wilson 1927)."""
+        return wilson(sum(row.right for row in self.rows), self.count)
+
     def __str__(self) -> str:
-        return f"accuracy={self.accuracy:.2f} answer_rate={self.answer_rate:.2f} (n={self.count})"
+        low, high = self.interval
+        return (
+            f"accuracy={self.accuracy:.2f} [{low:.2f}, {high:.2f}] "
+            f"answer_rate={self.answer_rate:.2f} (n={self.count})"
+        )
+
+    def wrong(self) -> str:
+        """The wrong answers as a table: question, expected, answered."""
+        lines = [
+            f"{row.question.text:<64}  {format_number(row.question.answer):>10}  {_said(row):>10}"
+            for row in self.rows
+            if not row.right
+        ]
+        return "\n".join([f"{'question':<64}  {'expected':>10}  {'answered':>10}", *lines]) + "\n"
+
+
+def _said(row: Row) -> str:
+    return format_number(row.answer) if row.answered and row.answer is not None else "none"
 
 
 def benchmark(llm: LLM, questions: Sequence[Question], limit: int = 100) -> BenchmarkResult:

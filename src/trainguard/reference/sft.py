@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     DataCollatorForSeq2Seq,
@@ -18,7 +22,8 @@ from transformers import (
 )
 
 from trainguard.facts.labels import IGNORED_LABEL
-from trainguard.reference.units import Question, format_answer
+from trainguard.reference.prompts import completion, direct_prompt, tokenized
+from trainguard.reference.units import Question
 
 
 def train_sft(
@@ -27,18 +32,43 @@ def train_sft(
     questions: Sequence[Question],
     output_dir: str | Path,
     *,
+    callbacks: Iterable[TrainerCallback] = (),
+    resume: bool = False,
+    **options: Any,
+) -> Trainer:
+    """Train a LoRA adapter on `questions` and save it in `output_dir`.
+
+    `options` go to `build_trainer`. With `resume`, a run that was killed goes on from its last
+    whole checkpoint, if it had saved one. Raises `ValueError` if there are no questions or no
+    EOS token.
+    """
+    trainer = build_trainer(model, tokenizer, questions, output_dir, **options)
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    # A checkpoint of an adapter is loaded with `is_trainable=True` by the Trainer itself.
+    checkpoint = last_whole_checkpoint(Path(output_dir)) if resume else None
+    trainer.train(resume_from_checkpoint=checkpoint)
+    save(trainer, Path(output_dir))
+    return trainer
+
+
+def build_trainer(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[Question],
+    output_dir: str | Path,
+    *,
     steps: int = 60,
     learning_rate: float = 1e-2,
     seed: int = 0,
-    callbacks: Iterable[TrainerCallback] = (),
     **training_arguments: Any,
 ) -> Trainer:
-    """Train a LoRA adapter on `questions` and save it in `output_dir`.
+    """The `Trainer` of a LoRA adapter, ready to train.
 
     A plain `model` is wrapped in place by `wrap_lora`; a `PeftModel` is trained as it is. The
     default learning rate suits the tiny model, a real one wants about 2e-4. `training_arguments`
     go to `TrainingArguments` and override what stands here. Like any `Trainer` run, it seeds the
-    global random state. Raises `ValueError` if there are no questions or no EOS token.
+    global random state.
     """
     examples = [encode(question, tokenizer) for question in questions]
     if not examples:
@@ -58,20 +88,47 @@ def train_sft(
         "disable_tqdm": True,
         "dataloader_pin_memory": False,  # gains nothing on batches this small
         "seed": seed,
+        # Autocast only: weights stay in float32, where small updates are not rounded away.
+        "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
     }
-    trainer = Trainer(
+    return Trainer(
         model=model,
         args=TrainingArguments(str(output_dir), **(defaults | training_arguments)),
         train_dataset=examples,
         # pads each batch to its longest example, and the labels with it
         data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED_LABEL),
         processing_class=tokenizer,
-        callbacks=list(callbacks),
     )
-    trainer.train()
-    trainer.save_model()
-    trainer.save_state()
-    return trainer
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The checkpoint to go on from, None if there is none.
+
+    The Trainer writes `trainer_state.json` last: a checkpoint without a whole one was cut off,
+    and is deleted.
+    """
+    for name in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
+        try:
+            json.loads((name / "trainer_state.json").read_bytes())
+        except (OSError, ValueError):
+            shutil.rmtree(name)
+        else:
+            return str(name)
+    return None
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def save(trainer: Trainer, folder: Path) -> None:
+    """Save adapter, tokenizer and state, each file in one rename: none is ever half-written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".partial-", dir=folder) as scratch:
+        trainer.save_model(scratch)
+        trainer.state.save_to_json(str(Path(scratch) / "trainer_state.json"))
+        for file in Path(scratch).iterdir():
+            file.replace(folder / file.name)
 
 
 def wrap_lora(
@@ -89,16 +146,16 @@ def wrap_lora(
 def encode(question: Question, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
     """The training example of one question: `input_ids` and `labels`, both of length T.
 
-    The answer and the EOS after it are supervised. The question is not: the model is to answer
-    it, not to ask it. Raises `ValueError` if the tokenizer has no EOS token, without which a
-    model never learns to stop.
+    The completion, with its reasoning if there is one, and the EOS after it are supervised. The
+    question is not: the model is to answer it, not to ask it. Raises `ValueError` if the
+    tokenizer has no EOS token, without which a model never learns to stop.
     """
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer has no EOS token to end an answer with")
-    prompt = tokenizer(question.text)["input_ids"]
-    completion = tokenizer(format_answer(question.answer), add_special_tokens=False)["input_ids"]
-    completion = [*completion, tokenizer.eos_token_id]
+    prompt = tokenized([direct_prompt(question.text, tokenizer)], tokenizer)["input_ids"][0]
+    said = tokenizer(completion(question, tokenizer), add_special_tokens=False)["input_ids"]
+    supervised = [*said, tokenizer.eos_token_id]
     return {
-        "input_ids": prompt + completion,
-        "labels": [IGNORED_LABEL] * len(prompt) + completion,
+        "input_ids": prompt + supervised,
+        "labels": [IGNORED_LABEL] * len(prompt) + supervised,
     }

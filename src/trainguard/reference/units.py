@@ -1,7 +1,7 @@
-"""Unit-conversion questions, and what counts as a right answer to one.
+"""Unit-conversion questions, how they are worked out, and what counts as a right answer.
 
-Every answer is a whole number with at most five digits: a factor from the table below times a
-count, or a count again where the question converts in the other direction.
+A fact is one value in one unit and what it is in another. A fixed fifth of all facts is held out:
+whatever the seed, questions to be trained on never ask for one of them, in no wording.
 """
 
 from __future__ import annotations
@@ -9,33 +9,114 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from zlib import crc32
 
 RELATIVE_TOLERANCE = 0.05
-LARGEST_FACTOR = 1000
+HELD_OUT_SHARE = 0.2
+SIGNIFICANT_DIGITS = 3
+
+#: What is counted: small whole numbers, round ones, and decimals.
+COUNTS = (
+    *range(1, 21),
+    *(25, 30, 40, 50, 60, 75, 100),
+    *(0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75, 0.8),
+    *(1.2, 1.5, 1.8, 2.2, 2.4, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5, 12.5),
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One `larger` unit is `factor` times the `smaller`, plus an `offset` between the zeros."""
+
+    larger: str
+    smaller: str
+    factor: float
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """Units of one kind, each with its size as a multiple of the smallest.
+    """Units of one kind: the rules between them, and how people talk about such amounts."""
 
-    Counts run from 1 to `largest_count`: far for powers of ten, which a tiny model can
-    generalise, and not far for the factors that it has to learn by heart.
-    """
-
-    sizes: dict[str, int]
-    largest_count: int
+    rules: tuple[Rule, ...]
+    contexts: tuple[str, ...]
 
 
 DIMENSIONS = {
-    "length": Dimension({"mm": 1, "cm": 10, "m": 1000, "km": 1_000_000}, largest_count=50),
-    "mass": Dimension(
-        {"mg": 1, "gram": 1000, "kg": 1_000_000, "tonne": 1_000_000_000}, largest_count=50
+    "length": Dimension(
+        (
+            Rule("km", "m", 1000),
+            Rule("m", "cm", 100),
+            Rule("m", "mm", 1000),
+            Rule("cm", "mm", 10),
+            Rule("mile", "km", 1.609),
+            Rule("foot", "inch", 12),
+            Rule("inch", "cm", 2.54),
+            Rule("yard", "foot", 3),
+        ),
+        ("A rope is {value} {source} long. What is its length in {target}?",),
     ),
-    "volume": Dimension({"ml": 1, "cl": 10, "dl": 100, "liter": 1000}, largest_count=50),
-    "time": Dimension({"second": 1, "minute": 60, "hour": 3600, "day": 86_400}, largest_count=12),
+    "mass": Dimension(
+        (
+            Rule("tonne", "kg", 1000),
+            Rule("kg", "gram", 1000),
+            Rule("gram", "mg", 1000),
+            Rule("kg", "pound", 2.205),
+            Rule("pound", "ounce", 16),
+        ),
+        ("A parcel weighs {value} {source}. What does it weigh in {target}?",),
+    ),
+    "time": Dimension(
+        (
+            Rule("week", "day", 7),
+            Rule("day", "hour", 24),
+            Rule("hour", "minute", 60),
+            Rule("minute", "second", 60),
+            Rule("hour", "second", 3600),
+        ),
+        ("The trip took {value} {source}. How many {target} did it take?",),
+    ),
+    "volume": Dimension(
+        (
+            Rule("liter", "ml", 1000),
+            Rule("liter", "cl", 100),
+            Rule("liter", "dl", 10),
+            Rule("cl", "ml", 10),
+            Rule("gallon", "liter", 3.785),
+        ),
+        ("A bottle holds {value} {source}. How many {target} fit into it?",),
+    ),
+    "area": Dimension(
+        (
+            Rule("km2", "hectare", 100),
+            Rule("hectare", "m2", 10_000),
+            Rule("m2", "cm2", 10_000),
+        ),
+        ("A field covers {value} {source}. What is its area in {target}?",),
+    ),
+    "speed": Dimension(
+        (
+            Rule("m/s", "km/h", 3.6),
+            Rule("mph", "km/h", 1.609),
+            Rule("knot", "km/h", 1.852),
+        ),
+        ("The boat moves at {value} {source}. What is its speed in {target}?",),
+    ),
+    "data size": Dimension(
+        (
+            Rule("TB", "GB", 1000),
+            Rule("GB", "MB", 1000),
+            Rule("MB", "kB", 1000),
+            Rule("byte", "bit", 8),
+        ),
+        ("The file has {value} {source}. How many {target} is that?",),
+    ),
+    "temperature": Dimension(
+        (Rule("celsius", "fahrenheit", 1.8, offset=32),),
+        ("It is {value} {source} outside. How many {target} is that?",),
+    ),
 }
 
 PHRASINGS = (
@@ -44,6 +125,8 @@ PHRASINGS = (
     "What is {value} {source} in {target}?",
     "Convert {value} {source} to {target}.",
     "Express {value} {source} in {target}.",
+    "I have {value} {source}. How many {target} do I have?",
+    "{value} {source} equals how many {target}?",
 )
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
@@ -56,51 +139,99 @@ class Question:
 
     text: str
     answer: float
+    reasoning: str = ""
+    """A text that works the answer out and states it; empty where only the answer is known."""
+
+    @property
+    def completion(self) -> str:
+        """What a model is to say to this question."""
+        return self.reasoning or format_answer(self.answer)
 
 
 @dataclass(frozen=True)
 class Conversion:
     """The fact that `value` of the unit `source` are `result` of the unit `target`."""
 
-    value: int
+    value: float
     source: str
     target: str
-    result: int
+    result: float
+    working: str = field(default="", compare=False)
+    """How the result is reached, from the rule that joins the units."""
+    contexts: tuple[str, ...] = field(default=(), compare=False)
 
     def phrase(self, phrasing: str) -> str:
-        """The question about this fact in the words of `phrasing`, one of `PHRASINGS`."""
-        return phrasing.format(value=self.value, source=self.source, target=self.target)
+        """The question about this fact in the words of `phrasing`, such as one of `PHRASINGS`."""
+        return phrasing.format(
+            value=format_number(self.value), source=self.source, target=self.target
+        )
+
+    @property
+    def phrasings(self) -> tuple[str, ...]:
+        """Every wording in which this fact can be asked for."""
+        return (*PHRASINGS, *self.contexts)
+
+    @property
+    def steps(self) -> list[str]:
+        """The sums in its working, such as `6 * 1000 = 6000`."""
+        return self.working.split(". ")[1].split(", ")
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether the fact is kept for evaluation, whatever the seed of a draw."""
+        asked = f"{format_number(self.value)} {self.source} {self.target}"
+        return crc32(asked.encode()) < HELD_OUT_SHARE * 2**32
 
 
 def conversions() -> list[Conversion]:
     """Every fact of the task, in a fixed order, each (value, source, target) once."""
-    return [fact for dimension in DIMENSIONS.values() for fact in _conversions_in(dimension)]
+    return [
+        fact
+        for dimension in DIMENSIONS.values()
+        for rule in dimension.rules
+        for count in COUNTS
+        if not rule.offset or count == int(count)  # near the other zero three digits are too few
+        for fact in _both_ways(rule, count, dimension.contexts)
+    ]
 
 
-def _conversions_in(dimension: Dimension) -> Iterator[Conversion]:
-    for small, large in combinations(dimension.sizes, 2):
-        factor = dimension.sizes[large] // dimension.sizes[small]
-        if factor > LARGEST_FACTOR:
-            continue
-        for count in range(1, dimension.largest_count + 1):
-            yield Conversion(count, large, small, count * factor)
-            yield Conversion(count * factor, small, large, count)
+def _both_ways(rule: Rule, count: float, contexts: tuple[str, ...]) -> Iterator[Conversion]:
+    small = rounded(count * rule.factor + rule.offset)
+    large = rounded((small - rule.offset) / rule.factor)
+    yield Conversion(count, rule.larger, rule.smaller, small, _down(rule, count, small), contexts)
+    yield Conversion(small, rule.smaller, rule.larger, large, _up(rule, small, large), contexts)
+
+
+def _down(rule: Rule, value: float, result: float) -> str:
+    n, product = format_number, rounded(value * rule.factor)
+    steps = f"{n(value)} * {n(rule.factor)} = {n(product)}"
+    if rule.offset:
+        steps += f", {n(product)} + {n(rule.offset)} = {n(result)}"
+    return f"{_law(rule)}. {steps}. So it is {n(result)} {rule.smaller}."
+
+
+def _up(rule: Rule, value: float, result: float) -> str:
+    n, difference = format_number, rounded(value - rule.offset)
+    steps = f"{n(difference)} / {n(rule.factor)} = {n(result)}"
+    if rule.offset:
+        steps = f"{n(value)} - {n(rule.offset)} = {n(difference)}, {steps}"
+    return f"{_law(rule)}. {steps}. So it is {n(result)} {rule.larger}."
+
+
+def _law(rule: Rule) -> str:
+    if rule.offset:
+        factor, offset = format_number(rule.factor), format_number(rule.offset)
+        return f"{rule.larger} * {factor} + {offset} = {rule.smaller}"
+    return f"1 {rule.larger} = {format_number(rule.factor)} {rule.smaller}"
 
 
 def generate(count: int, seed: int) -> list[Question]:
-    """Draw `count` questions, each about another conversion.
+    """Draw `count` questions, each about another fact, held-out ones included.
 
     The same `seed` gives the same questions, and a smaller `count` a prefix of them. Raises
-    `ValueError` if the task has fewer than `count` conversions.
+    `ValueError` if the task has fewer than `count` facts.
     """
-    facts = conversions()
-    if not 0 <= count <= len(facts):
-        raise ValueError(f"count is {count}, but the task has {len(facts)} conversions")
-    rng = random.Random(seed)
-    rng.shuffle(facts)
-    return [
-        Question(fact.phrase(rng.choice(PHRASINGS)), float(fact.result)) for fact in facts[:count]
-    ]
+    return _ask(conversions(), count, seed)
 
 
 def splits(
@@ -108,14 +239,40 @@ def splits(
 ) -> tuple[list[Question], list[Question], list[Question]]:
     """Draw three lists of questions of the given sizes.
 
-    They are disjoint in the conversion that is asked for, not only in its wording: all three are
-    cut from one draw of `generate`. Raises `ValueError` if a size is negative or the sizes add up
-    to more than the task has.
+    They are disjoint in the fact that is asked for, not only in its wording: `valid` and `test`
+    are cut from one draw of the held-out facts, `train` is drawn from the others. Raises
+    `ValueError` if a size is negative or more than the task has.
     """
     if min(train, valid, test) < 0:
         raise ValueError(f"split sizes {train}, {valid}, {test}: none may be negative")
-    questions = generate(train + valid + test, seed)
-    return questions[:train], questions[train : train + valid], questions[train + valid :]
+    facts = conversions()
+    held_out = _ask([fact for fact in facts if fact.is_held_out], valid + test, seed)
+    return (
+        _ask([fact for fact in facts if not fact.is_held_out], train, seed),
+        held_out[:valid],
+        held_out[valid:],
+    )
+
+
+def _ask(facts: Sequence[Conversion], count: int, seed: int) -> list[Question]:
+    if not 0 <= count <= len(facts):
+        raise ValueError(f"count is {count}, but there are {len(facts)} conversions to ask for")
+    rng = random.Random(seed)
+    drawn = rng.sample(facts, len(facts))[:count]
+    return [Question(fact.phrase(rng.choice(fact.phrasings)), fact.result) for fact in drawn]
+
+
+def rounded(number: float) -> float:
+    """A whole number as it is, any other to three significant digits."""
+    near = round(number)
+    if math.isclose(number, near, rel_tol=1e-9):
+        return float(near)
+    return float(f"{number:.{SIGNIFICANT_DIGITS}g}")
+
+
+def format_number(number: float) -> str:
+    """The shortest decimal that reads back as `number`; a whole one without a point."""
+    return str(int(number)) if number == int(number) else repr(float(number))
 
 
 def format_answer(answer: float) -> str:
@@ -125,7 +282,7 @@ def format_answer(answer: float) -> str:
     """
     if not math.isfinite(answer):
         raise ValueError(f"{answer} cannot be stated as an answer")
-    return f"<answer>{int(answer) if answer == int(answer) else repr(float(answer))}</answer>"
+    return f"<answer>{format_number(answer)}</answer>"
 
 
 def parse_answer(text: str) -> float:
