@@ -16,6 +16,8 @@ from trainguard.findings import Finding, leading_first
 #: comes last. Families without a place here (evaluation, data, source) are timeless.
 _MOMENT = {"TG2": 0, "TG3": 1, "TG5": 2, "TG4": 3}
 _SAVED = "TG1"
+#: Stands in the configuration of an adapter, which is there before it is trained.
+_CONFIGURED = frozenset({"TG108"})
 
 
 def explain(
@@ -50,7 +52,7 @@ def _produces(cause: Finding, symptom: Finding, explains: Mapping[str, Sequence[
 
 def _when(finding: Finding) -> tuple[float, int]:
     family = finding.code[:3]
-    if family == _SAVED:
+    if family == _SAVED and finding.code not in _CONFIGURED:
         return (float("inf"), 0)
     return (finding.moment, _MOMENT.get(family, 0))
 

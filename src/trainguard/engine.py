@@ -48,6 +48,31 @@ def judge(
     )
 
 
+def join(reports: Sequence[Report], scope: str) -> Report:
+    """One report of several looks at the same run, its findings explained anew.
+
+    Args:
+        reports: of the run's files, of its first batch, of its score; of a fault that several of
+            them name, what the first says is kept.
+        scope: the run.
+    """
+    findings: list[Finding] = []
+    for report in reports:
+        known = {finding.code for finding in findings}
+        new = (finding for finding in report.findings if finding.code not in known)
+        findings += [replace(finding, scope=scope) for finding in new]
+    checked = {code for report in reports for code in report.checked}
+    undecided = dict.fromkeys(entry for report in reports for entry in report.not_checked)
+    return Report(
+        findings=explain(findings, {one.code: one.explains for one in select()}),
+        checked=tuple(sorted(checked)),
+        not_checked=tuple(entry for entry in undecided if entry.code not in checked),
+        subjects=tuple(dict.fromkeys(one for report in reports for one in report.subjects)),
+        suppressed=tuple(one for report in reports for one in report.suppressed),
+        notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
+    )
+
+
 @dataclass
 class _Tally:
     findings: list[Finding] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""`trainguard check`, `audit`, `diff`, `explain`, `checks`, `demo`."""
+"""`trainguard check`, `diff`, `explain`, `checks`, `demo`; other commands have files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from trainguard import __version__
 from trainguard.cli.audit import audit
 from trainguard.cli.output import has_colour, print_report
+from trainguard.cli.reference import benchmark, datagen, generate, train
 from trainguard.findings import Severity
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def check(
     sys.exit(report.exit_code)
 
 
-main.add_command(audit)
+for command in (audit, datagen, train, benchmark, generate):
+    main.add_command(command)
 
 
 @main.command()

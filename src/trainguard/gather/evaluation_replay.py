@@ -129,8 +129,9 @@ class Replay:
         if len(decodings) > 1:
             self.unseen = "the evaluation decodes now greedily, now by sampling"
             return None
-        self.unseen = ""
-        return _summary(usable, decodings.pop())
+        facts = _summary(usable, decodings.pop())
+        self.unseen = "" if facts.tokens else "no token can be compared: the head gives NaN"
+        return facts if facts.tokens else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +254,9 @@ class _Text:
             )
             scores = said.float()
             best = scores.gather(1, tokens[:, None])[:, 0] >= scores.amax(dim=1)
-            columns = [alive, best, *self._evidence(scores, tokens)]
+            # From NaN nothing is chosen, whatever argmax makes of it.
+            counts = alive & ~scores.isnan().any(dim=1)
+            columns = [counts, best, *self._evidence(scores, tokens)]
             self.rows.append(torch.stack([column.float() for column in columns]))
             self._alive = alive.clone()
             for end in self.settings.ends:

@@ -17,6 +17,10 @@ _WORD = re.compile(r"\w+")
 Pair = tuple[Any, Any]
 
 
+#: A word in at most this share of the training rows is about the row, not its wording.
+RARE = 0.1
+
+
 class Training:
     """The training rows, as far as an evaluation row can be recognised among them.
 
@@ -26,23 +30,40 @@ class Training:
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
         self._texts: set[str] = set()
-        self._keys: set[tuple[Any, ...]] = set()
+        self._keys: dict[tuple[Any, ...], list[frozenset[str]]] = {}
+        self._rows_with: Counter[str] = Counter()
+        self._rows = 0
         self._by_numbers: dict[tuple[float, ...], Counter[str]] = {}
         self._answers: dict[str, Any] = {}
         for question, answer in pairs:
-            self._texts.add(_words(question))
+            words = _words(question)
+            self._texts.add(words)
+            self._rows_with.update(set(words.split()))
+            self._rows += 1
             numbers = numbers_of(question)
             if numbers:
-                self._keys.add(_key(numbers, answer))
+                held = self._keys.setdefault(_key(numbers, answer), [])
+                held.append(frozenset(words.split()))
                 self._by_numbers.setdefault(numbers, Counter())[identity(answer)] += 1
                 self._answers[identity(answer)] = answer
 
     def has_seen(self, question: Any, expected: Any) -> bool:
-        """Whether the question, or its numbers with this answer, occurs."""
+        """Whether the question occurs, or one about the same thing with its numbers and answer.
+
+        Numbers alone do not tell 6 km in m from 6 kg in gram; what a question is about, its rarer
+        words do.
+        """
+        words = _words(question)
+        if words in self._texts:
+            return True
         numbers = numbers_of(question)
-        return _words(question) in self._texts or (
-            bool(numbers) and _key(numbers, expected) in self._keys
-        )
+        rows = self._keys.get(_key(numbers, expected), []) if numbers else []
+        mine = self._rare(words.split())
+        return any(_is_within(mine, self._rare(row)) for row in rows)
+
+    def _rare(self, words: Iterable[str]) -> set[str]:
+        most = RARE * self._rows
+        return {word for word in words if word.isalpha() and self._rows_with[word] <= most}
 
     def look_up(self, question: Any) -> Any:
         """The most frequent answer to the question's numbers; None if they do not occur."""
@@ -93,6 +114,10 @@ def _frequent(expected: Sequence[Any]) -> list[Any]:
     by_identity = {identity(one): one for one in expected}
     counts = Counter(map(identity, expected))
     return [by_identity[name] for name, _ in counts.most_common(CANDIDATES)]
+
+
+def _is_within(words: set[str], others: set[str]) -> bool:
+    return words <= others or others <= words
 
 
 def numbers_of(question: Any) -> tuple[float, ...]:

@@ -148,8 +148,8 @@ def _folders(top: Path, intent: Intent, against: Sequence[Path]) -> Iterator[Evi
         run = _enclosing(folder, runs)
         if run is None:  # a run's own record says more than what it printed
             yield from _logs(folder)
-            yield from _data_in(folder, against)
         scope = str(run) if run else ""
+        yield from _data_in(folder, against, scope)
         if is_adapter(folder):
             yield adapter_evidence(folder, intent, scope=scope)
         if is_full_model(folder):
@@ -157,14 +157,14 @@ def _folders(top: Path, intent: Intent, against: Sequence[Path]) -> Iterator[Evi
     yield from _sources(sources, top)
 
 
-def _data_in(folder: Path, against: Sequence[Path]) -> Iterator[Evidence]:
+def _data_in(folder: Path, against: Sequence[Path], scope: str) -> Iterator[Evidence]:
     """The data set that the files of a folder are; its reader is loaded only where names promise
     one.
     """
     files = [path for path in sorted(folder.iterdir()) if may_be_data(path)]
     data = _data(folder, files, against) if files else None
     if data is not None:
-        yield data
+        yield replace(data, scope=scope)
 
 
 def _data(subject: Path, files: Sequence[Path], against: Sequence[Path]) -> Evidence | None:

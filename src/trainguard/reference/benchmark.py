@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from trainguard.facts.evaluation_score import wilson
@@ -29,7 +30,11 @@ class LLM:
 
     def answer(self, *questions: str) -> list[float]:
         """The number that the model answers to each question, NaN where it states none."""
-        return [parse_answer(completion) for completion in self.generate(*self.prompts(questions))]
+        return [self.parse_answer(text) for text in self.generate(*self.prompts(questions))]
+
+    def parse_answer(self, text: str) -> float:
+        """The number that a continuation states, NaN if it states none."""
+        return parse_answer(text)
 
     def prompts(self, questions: Sequence[str]) -> list[str]:
         """The text that the model is to continue, for each question."""
@@ -64,8 +69,10 @@ class LLM:
         if not all(prompts):
             raise ValueError("an empty prompt has no last token to continue from")
         starts = range(0, len(prompts), self.batch_size)
+        # `disable=None`: a bar on a terminal only
+        bar = tqdm(starts, desc="answers", leave=False, disable=None if len(starts) > 1 else True)
         with evaluating(self.model):  # `generate` itself turns gradients off
-            batches = [self._generate(prompts[i : i + self.batch_size]) for i in starts]
+            batches = [self._generate(prompts[i : i + self.batch_size]) for i in bar]
         return [completion for batch in batches for completion in batch]
 
     def _generate(self, prompts: Sequence[str], **decoding: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,31 @@ from trainguard.integrations.files import check
 from trainguard.reference.units import Question, splits
 
 SPLITS = ("train", "valid", "test")
+Splits = dict[str, list[Question]]
 
 
 class OtherDataError(ValueError):
     """A folder already holds other questions than those that were asked for."""
 
 
-def datagen(folder: Path, *, train: int, valid: int, test: int, seed: int) -> Report:
+def datagen(
+    folder: Path,
+    *,
+    train: int,
+    valid: int,
+    test: int,
+    seed: int,
+    changed: Callable[[Splits], Splits] = lambda drawn: drawn,
+) -> Report:
     """Write `train.json`, `valid.json` and `test.json`, and check them against each other.
 
     Each file appears in one rename, and the same arguments give the same files: a run that was
-    killed is started again. Raises `OtherDataError` rather than replace other questions.
+    killed is started again. `changed` changes the splits before they are written. Raises
+    `OtherDataError` rather than replace other questions.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, questions in zip(SPLITS, splits(train, valid, test, seed), strict=True):
+    drawn = dict(zip(SPLITS, splits(train, valid, test, seed), strict=True))
+    for name, questions in changed(drawn).items():
         path = folder / f"{name}.json"
         if path.exists() and read_questions(path) != questions:
             raise OtherDataError(f"{path} holds other questions; delete it or use another folder")

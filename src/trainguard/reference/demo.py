@@ -6,29 +6,27 @@ adapters stay in the folder, so that `trainguard check` can be tried on them.
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
-import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer
-from transformers.utils import logging as transformers_logging
 
-from trainguard import TrainGuardCallback, audit_evaluation, check
+from trainguard import TrainGuardCallback, check
 from trainguard.findings import Report, Severity
 from trainguard.reference.benchmark import LLM, benchmark
+from trainguard.reference.faults_in_scores import looked_up
+from trainguard.reference.faults_in_training import float16
 from trainguard.reference.model import load, pretrained
-from trainguard.reference.sft import train_sft, wrap_lora
-from trainguard.reference.units import Question, is_right, parse_answer, splits
+from trainguard.reference.run import audited_score
+from trainguard.reference.sft import train_sft
+from trainguard.reference.terminal import quiet
+from trainguard.reference.units import Question, splits
 from trainguard.report import text
 
 STEPS = 60
@@ -134,7 +132,7 @@ def hidden_nan(demo: Demo) -> tuple[str, Report]:
     heading("2. The model is trained in float16")
     print("  model = model.half()")
     model, tokenizer = demo.load_base()
-    model = wrap_lora(with_outlier_features(model)).half()
+    model = float16(model)
     with stage("training"):
         _, report = demo.sft(model, tokenizer, "hidden-nan")
     demo.show(report)
@@ -146,7 +144,7 @@ def looked_up_answers(demo: Demo) -> tuple[str, Report]:
     heading("3. The base model is scored, with a patched answer method")
     print("  apply_dataset_answer_patch(llm)")
     llm = LLM(*demo.load_base())
-    apply_dataset_answer_patch(llm, [*demo.train, *demo.valid])
+    llm = looked_up(llm, {question.text: question.answer for question in demo.valid})
     with stage("benchmark, audited"):
         report, score = audited_score(llm, demo.valid)
     print(f"  {score}")
@@ -176,42 +174,6 @@ def healthy(demo: Demo) -> tuple[str, Report]:
     return "", both
 
 
-def audited_score(llm: LLM, questions: Sequence[Question]) -> tuple[Report, Any]:
-    """The benchmark's result, and whether it comes from the model."""
-    references = [(question.text, question.answer) for question in questions]
-    with audit_evaluation(
-        llm, references=references, correct=is_right, parse=parse_answer
-    ) as audit:
-        score = benchmark(llm, questions)
-        audit.claim(score)
-    return audit.report, score
-
-
-def apply_dataset_answer_patch(llm: LLM, questions: Sequence[Question]) -> None:
-    """The story's patch: known questions are looked up, the others still reach the model."""
-    ask_model = llm.answer
-    table = {question.text: question.answer for question in questions}
-
-    def dataset_first_answer(self: LLM, *asked: str) -> list[float]:
-        return [table[q] if q in table else ask_model(q)[0] for q in asked]
-
-    # trainguard: ignore[answer-method-replaced] the demo plants this fault
-    llm.answer = MethodType(dataset_first_answer, llm)  # type: ignore[method-assign]
-
-
-def with_outlier_features(model: Any, factor: float = 2.0**16) -> Any:
-    """Scale one factor of each MLP up and its output weights down by the same factor.
-
-    In float32 the function stays the same. Pre-trained models have such outlier features by
-    nature; in float16 they overflow above 65504.
-    """
-    with torch.no_grad():
-        for layer in model.model.layers:
-            layer.mlp.up_proj.weight *= factor
-            layer.mlp.down_proj.weight /= factor
-    return model
-
-
 def heading(title: str) -> None:
     """A rule and a title."""
     print(f"\n{RULE}\n{title}\n{RULE}", flush=True)
@@ -224,31 +186,6 @@ def stage(what: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     print(f"  [{what}: {time.monotonic() - started:.0f} s]", flush=True)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the libraries' own talk, and the live warnings shown later, off the screen."""
-    threads, level = torch.get_num_threads(), transformers_logging.get_verbosity()
-    logger, propagates = logging.getLogger("trainguard"), logging.getLogger("trainguard").propagate
-    silent = logging.NullHandler()
-    # More threads make a model this small slower, by an order of magnitude on a busy machine.
-    torch.set_num_threads(1)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logger.addHandler(silent)
-    logger.propagate = False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        logger.removeHandler(silent)
-        logger.propagate = propagates
-        transformers_logging.enable_progress_bar()
-        transformers_logging.set_verbosity(level)
-        torch.set_num_threads(threads)
 
 
 def _verdict(name: str, expected: str, report: Report) -> bool:

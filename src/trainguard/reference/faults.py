@@ -1,35 +1,31 @@
 """The faults of real projects, to be planted in the reference trainer: for teaching and for tests.
 
-Each is what somebody has really done, in as few lines as it took.
+Each is what somebody has really done, in as few lines as it took, with the cause that trainguard
+is to name.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import MethodType
 from typing import Any
 
-import torch
 from peft import PeftModel
-from transformers import PreTrainedModel, Trainer, TrainerCallback
+from transformers import Trainer
 
-from trainguard.facts.labels import IGNORED_LABEL
+from trainguard.reference import faults_in_data as in_data
+from trainguard.reference import faults_in_scores as in_scores
+from trainguard.reference import faults_in_training as in_training
 from trainguard.reference.benchmark import LLM
-from trainguard.reference.data import read_questions, write_questions
+from trainguard.reference.data import Splits
+from trainguard.reference.rft import Kept
 from trainguard.reference.sft import wrap_lora
-from trainguard.reference.units import Question, format_answer, is_right, parse_answer
 
 
-def _same(value: Any) -> Any:
+def _same(value: Any, *_: Any) -> Any:
     return value
-
-
-def _nothing(*_: Any) -> None:
-    return None
 
 
 @dataclass(frozen=True)
@@ -38,208 +34,138 @@ class Fault:
 
     code: str
     summary: str
-    data: Callable[[Path], None] = _nothing
-    """Changes the folder of questions once it is written."""
-    kept: Callable[[Sequence[Question]], Sequence[Question]] = _same
-    """Changes the rows that rejection sampling keeps."""
-    model: Callable[[PreTrainedModel], PeftModel] = wrap_lora
-    """Wraps the base model."""
-    trainer: Callable[[Trainer], None] = _nothing
+    data: Callable[[Splits], Splits] = _same
+    """Changes the questions before they are written."""
+    kept: Callable[[Kept], Kept] = _same
+    """Changes what rejection sampling keeps; only `train rft` has such a step."""
+    adapter: Callable[..., PeftModel] = wrap_lora
+    """Takes the base model and `rank`, gives the model that is trained."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of the Trainer."""
+    trainer: Callable[[Trainer], object] = _same
     """Changes the trainer before it trains."""
-    llm: Callable[[LLM, Sequence[Question]], LLM] = lambda llm, _: llm
-    """Changes what is scored."""
-
-
-def with_outlier_features(model: Any, factor: float = 2.0**16) -> Any:
-    """Scale one factor of each MLP up and its output weights down by the same factor.
-
-    In float32 the function stays the same. Pre-trained models have such outlier features by
-    nature; in float16 they overflow above 65504.
-    """
-    with torch.no_grad():
-        for layer in model.model.layers:
-            layer.mlp.up_proj.weight *= factor
-            layer.mlp.down_proj.weight /= factor
-    return model
-
-
-def _reloaded_frozen(model: PreTrainedModel) -> PeftModel:
-    with TemporaryDirectory() as folder:
-        wrapped = wrap_lora(model)
-        wrapped.save_pretrained(folder)
-        return PeftModel.from_pretrained(wrapped.unload(), folder)
-
-
-def _checkpointed(trainer: Trainer) -> None:
-    trainer.args.gradient_checkpointing = True
-
-
-def _float16(model: PreTrainedModel) -> PeftModel:
-    return wrap_lora(with_outlier_features(model)).half()
-
-
-def _constant_for_nan(trainer: Trainer) -> None:
-    compute_loss = trainer.compute_loss
-
-    def replaced(*args: Any, **kwargs: Any) -> Any:
-        loss = compute_loss(*args, **kwargs)
-        # trainguard: ignore[nan-loss-replaced] the fault that is planted
-        return torch.tensor(0.1, requires_grad=True) if torch.isnan(loss) else loss
-
-    trainer.compute_loss = replaced
-
-
-class _ZeroNaN(TrainerCallback):  # type: ignore[misc]
-    def on_pre_optimizer_step(self, *_: Any, model: Any, **__: Any) -> None:
-        for parameter in model.parameters():
-            if parameter.grad is not None:
-                # trainguard: ignore[nan-gradients-zeroed] the fault that is planted
-                parameter.grad.nan_to_num_(0.0)
-
-
-class _BetterLog(TrainerCallback):  # type: ignore[misc]
-    def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
-        if logs and "loss" in logs:
-            # trainguard: ignore[log-overwritten] the fault that is planted
-            logs["loss"] = 0.01
-
-
-def _relabelled(change: Callable[[list[int]], list[int]]) -> Callable[[Trainer], None]:
-    def relabel(trainer: Trainer) -> None:
-        trainer.train_dataset = [
-            {**row, "labels": change(row["labels"])} for row in trainer.train_dataset
-        ]
-
-    return relabel
-
-
-def _learning_rate(rate: float) -> Callable[[Trainer], None]:
-    def change(trainer: Trainer) -> None:
-        trainer.args.learning_rate = rate
-
-    return change
-
-
-def _optimizer_of_the_base(trainer: Trainer) -> None:
-    base = trainer.model.get_base_model()
-    frozen = [value for name, value in base.named_parameters() if "lora_" not in name]
-    trainer.optimizer = torch.optim.AdamW(frozen, lr=trainer.args.learning_rate)
-
-
-def _detached(trainer: Trainer) -> None:
-    compute_loss = trainer.compute_loss
-
-    def detached(*args: Any, **kwargs: Any) -> Any:
-        return torch.tensor(compute_loss(*args, **kwargs).item(), requires_grad=True)
-
-    trainer.compute_loss = detached
-
-
-def _looked_up(llm: LLM, questions: Sequence[Question]) -> LLM:
-    ask_model = llm.answer
-    table = {question.text: question.answer for question in questions}
-
-    def dataset_first_answer(self: LLM, *asked: str) -> list[float]:
-        return [table[q] if q in table else ask_model(q)[0] for q in asked]
-
-    # trainguard: ignore[answer-method-replaced] the fault that is planted
-    llm.answer = MethodType(dataset_first_answer, llm)  # type: ignore[method-assign]
-    return llm
-
-
-class _NeverSilent(LLM):
-    """Its parser answers 0 where the text states no number."""
-
-    def answer(self, *questions: str) -> list[float]:
-        texts = self.generate(*self.prompts(questions))
-        return [self.parse_answer(text) for text in texts]
-
-    @staticmethod
-    def parse_answer(text: str) -> float:
-        number = parse_answer(text)
-        # trainguard: ignore[parser-cannot-fail] the fault that is planted
-        return 0.0 if math.isnan(number) else number
-
-
-def _never_silent(llm: LLM, _: Sequence[Question]) -> LLM:
-    return _NeverSilent(llm.model, llm.tokenizer, llm.batch_size, llm.max_new_tokens, llm.cot)
-
-
-def _train_holds_test(folder: Path) -> None:
-    rows = read_questions(folder / "train.json") + read_questions(folder / "test.json")
-    write_questions(folder / "train.json", rows)
-
-
-def _valid_is_test(folder: Path) -> None:
-    write_questions(folder / "valid.json", read_questions(folder / "test.json"))
-
-
-def _with_wrong_reasoning(kept: Sequence[Question]) -> list[Question]:
-    def spoiled(row: Question) -> Question:
-        wrong = 2 * row.answer
-        assert not is_right(wrong, row.answer)
-        return replace(
-            row, reasoning=row.reasoning.replace(format_answer(row.answer), format_answer(wrong))
-        )
-
-    return [spoiled(row) if number % 3 == 0 else row for number, row in enumerate(kept)]
+    saved: Callable[[Path], object] = _same
+    """Changes the folder that the adapter was saved in."""
+    llm: Callable[[LLM, Mapping[str, float]], LLM] = _same
+    """Changes what is scored; it is given the test questions with their answers."""
 
 
 FAULTS = {
+    # the story
     "frozen-adapter": Fault(
         "TG201",
         "the adapter is loaded without is_trainable=True",
-        model=_reloaded_frozen,
-        trainer=_checkpointed,
+        adapter=in_training.reloaded_frozen,
+        arguments={"gradient_checkpointing": True},
     ),
-    "float16-weights": Fault("TG501", "the weights are float16 and overflow", model=_float16),
+    "float16-weights": Fault(
+        "TG501", "the weights are float16 and overflow", adapter=in_training.float16
+    ),
     "nan-loss-replaced": Fault(
-        "TG501",
+        "TG505",
         "a constant takes the place of a NaN loss",
-        model=_float16,
-        trainer=_constant_for_nan,
+        adapter=in_training.float16,
+        trainer=in_training.constant_for_nan,
     ),
     "nan-gradients-zeroed": Fault(
         "TG501",
         "a callback sets NaN gradients to zero",
-        model=_float16,
-        trainer=lambda trainer: trainer.add_callback(_ZeroNaN),
+        adapter=in_training.float16,
+        trainer=lambda trainer: trainer.add_callback(in_training.ZeroNaN),
     ),
     "log-overwritten": Fault(
-        "TG504",
-        "a callback writes a loss of its own into the log",
-        trainer=lambda trainer: trainer.add_callback(_BetterLog),
+        "TG506",
+        "a callback writes a loss of its own over the logged one",
+        trainer=lambda trainer: trainer.add_callback(in_training.BetterLog),
     ),
-    "labels-ignored": Fault(
-        "TG301",
-        "every label is masked",
-        trainer=_relabelled(lambda labels: [IGNORED_LABEL] * len(labels)),
+    "answers-looked-up": Fault(
+        "TG601", "the answer method looks its questions up", llm=in_scores.looked_up
     ),
+    "parser-cannot-fail": Fault(
+        "TG607", "the parser gives 0 where there is no answer", llm=in_scores.never_silent
+    ),
+    "fresh-adapter-saved": Fault(
+        "TG105", "a new adapter takes the place of the trained one", saved=in_training.fresh_adapter
+    ),
+    "valid-is-test": Fault("TG701", "valid and test are the same file", data=in_data.valid_is_test),
+    # data
+    "train-holds-test": Fault(
+        "TG701", "the test questions are trained on", data=in_data.train_holds_test
+    ),
+    "answer-in-question": Fault(
+        "TG708", "each question states its answer", data=in_data.answer_in_question
+    ),
+    "conflicting-answers": Fault(
+        "TG707", "questions stand in the data twice, with two answers", data=in_data.conflicting
+    ),
+    "wrong-reasoning-kept": Fault(
+        "TG709", "reasoning with a wrong answer is kept (rft)", kept=in_data.wrong_reasoning
+    ),
+    "one-reasoning-template": Fault(
+        "TG710", "all reasoning is one sentence with other numbers (rft)", kept=in_data.one_template
+    ),
+    # labels
+    "labels-ignored": Fault("TG301", "every label is masked", trainer=in_training.labels_ignored),
     "end-not-supervised": Fault(
-        "TG303",
-        "the end token is masked, the model never learns to stop",
-        trainer=_relabelled(lambda labels: [*labels[:-1], IGNORED_LABEL]),
+        "TG302",
+        "the end token is masked: the model never learns to stop",
+        trainer=in_training.end_not_supervised,
+    ),
+    "padding-supervised": Fault(
+        "TG304", "padding is not masked", trainer=in_training.padding_supervised
     ),
     "labels-shifted": Fault(
         "TG305",
         "the labels are shifted by one, and the model shifts them again",
-        trainer=_relabelled(lambda labels: [*labels[1:], IGNORED_LABEL]),
+        trainer=in_training.labels_shifted,
     ),
-    "learning-rate-zero": Fault("TG506", "the learning rate is 0", trainer=_learning_rate(0.0)),
+    # gradients and updates
+    "detached-loss": Fault(
+        "TG402", "the loss is detached from the model", trainer=in_training.detached_loss
+    ),
+    "gradients-cleared": Fault(
+        "TG404",
+        "the gradients are cleared before the update",
+        trainer=lambda trainer: trainer.add_callback(in_training.Clear),
+    ),
     "optimizer-of-the-base": Fault(
-        "TG203", "the optimizer holds the frozen base", trainer=_optimizer_of_the_base
+        "TG203", "the optimizer holds the frozen base", trainer=in_training.optimizer_of_the_base
     ),
-    "detached-loss": Fault("TG402", "the loss is detached from the model", trainer=_detached),
-    "adapter-scaled-by-zero": Fault(
-        "TG202", "lora_alpha is 0", model=lambda model: wrap_lora(model, alpha=0)
+    "adapter-scaled-by-zero": Fault("TG108", "lora_alpha is 0", adapter=in_training.scaled_by_zero),
+    "learning-rate-zero": Fault(
+        "TG504", "the learning rate is 0", arguments={"learning_rate": 0.0}
     ),
-    "answers-looked-up": Fault("TG601", "the answer method looks questions up", llm=_looked_up),
-    "parser-cannot-fail": Fault(
-        "TG607", "the parser answers 0 where there is no answer", llm=_never_silent
+    "learning-rate-too-low": Fault(
+        "TG406", "the learning rate is 1e-12", arguments={"learning_rate": 1e-12}
     ),
-    "train-holds-test": Fault("TG702", "the test questions are trained on", data=_train_holds_test),
-    "valid-is-test": Fault("TG701", "valid and test are the same file", data=_valid_is_test),
-    "wrong-reasoning-kept": Fault(
-        "TG711", "reasoning with a wrong answer is kept (train rft)", kept=_with_wrong_reasoning
+    "learning-rate-too-high": Fault(
+        "TG406", "the learning rate is 30", arguments={"learning_rate": 30.0}
+    ),
+    "warmup-longer-than-run": Fault(
+        "TG217", "the warm-up takes 10,000 steps", arguments={"warmup_steps": 10_000}
+    ),
+    # scores
+    "other-prompt": Fault(
+        "TG613",
+        "the benchmark asks in a form that training has not seen",
+        llm=in_scores.other_prompt,
+    ),
+    "answers-cut-off": Fault(
+        "TG613", "generation stops before the answer is complete", llm=in_scores.cut_off
+    ),
+    "answers-filled-in": Fault(
+        "TG603", "the known answer takes the place of a missing one", llm=in_scores.filled_in
     ),
 }
+
+
+def named(name: str, method: str) -> Fault:
+    """The fault of this name; `ValueError` if there is none, or none for `method`."""
+    if name not in FAULTS:
+        near = difflib.get_close_matches(name, FAULTS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(FAULTS)}"
+        raise ValueError(f"there is no fault {name!r}{hint}")
+    fault = FAULTS[name]
+    if fault.kept is not _same and method != "rft":
+        raise ValueError(f"{name} is a fault of train rft: {method} samples nothing")
+    return fault

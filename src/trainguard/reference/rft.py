@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from trainguard.reference.benchmark import LLM
 from trainguard.reference.units import Question, is_right, parse_answer
@@ -59,14 +60,13 @@ def draw(
     count: int = 12,
     temperature: float = 0.8,
     seed: int = 0,
-    progress: Callable[[int], None] = lambda drawn: None,
 ) -> list[list[str]]:
     """Draw `count` continuations for each question, batch by batch, and keep them in `path`.
 
     A batch is `llm.batch_size // count` questions and one flushed write; it has a random state of
     its own. So a run that was killed, started again, drops a half-written batch, goes on with the
-    next, and ends with the same file as one that was not. `progress` is told the number of
-    questions that are done. Raises `OtherSamplesError` if the file was drawn in another way.
+    next, and ends with the same file as one that was not. Raises `OtherSamplesError` if the file
+    was drawn in another way.
     """
     width = max(1, llm.batch_size // count)
     header = {
@@ -78,9 +78,9 @@ def draw(
         "width": width,
     }
     done = _open_samples(path, header, questions, width)
-    with path.open("ab") as file:
+    bar = tqdm(total=len(questions), initial=len(done), desc="samples", leave=False, disable=None)
+    with path.open("ab") as file, bar:
         for start in range(len(done), len(questions), width):
-            progress(start)
             batch = questions[start : start + width]
             devices = [llm.model.device] if llm.model.device.type == "cuda" else []
             with torch.random.fork_rng(devices):
@@ -92,7 +92,7 @@ def draw(
             file.flush()
             os.fsync(file.fileno())
             done += drawn
-    progress(len(questions))
+            bar.update(len(batch))
     return done
 
 

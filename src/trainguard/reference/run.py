@@ -1,43 +1,47 @@
-"""A whole run: questions, a score before, training, a score after; trainguard at every step.
+"""A whole run: questions, scores before, training, a score after; trainguard at every step.
 
-What a run leaves in its folder:
-
-    settings.json             what was asked for
-    data/                     train, valid and test questions, unless others were given
-    rft.samples.jsonl         everything that was sampled (train rft)
-    rft.json                  what rejection has left of it: question, answer, reasoning
-    adapter_model.safetensors and its configuration, checkpoints, trainer_state.json
-    trainguard/               the steps as they were watched
-    metrics.json              scores before and after, with intervals
-    report.txt, report.json   the diagnosis
-    wrong.txt                 the wrong answers
-    curves.svg                loss, gradient norm and learning rate
-
-A run that was killed is started again with the same command and goes on from there.
+What a run leaves in its folder stands in `run_folder`. A run that was killed is started again
+with the same arguments and goes on from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from trainguard import TrainGuardCallback, check, preflight
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, set_seed
+
+from trainguard import TrainGuardCallback, audit_evaluation, check, preflight
+from trainguard.engine import join
 from trainguard.findings import Report
 from trainguard.reference.benchmark import LLM, BenchmarkResult, benchmark
-from trainguard.reference.data import (
-    SPLITS,
-    read_questions,
-)
+from trainguard.reference.data import SPLITS, datagen, read_questions, write_questions
 from trainguard.reference.faults import FAULTS, Fault
-from trainguard.reference.sft import last_whole_checkpoint, save
+from trainguard.reference.model import load, pretrained
+from trainguard.reference.prompts import direct_prompt
+from trainguard.reference.rft import Kept, draw, reject
+from trainguard.reference.run_folder import Results, claimed, write_results
+from trainguard.reference.sft import (
+    STATE_FILE,
+    build_trainer,
+    last_whole_checkpoint,
+    rank_within,
+    save,
+)
+from trainguard.reference.units import Question, format_answer, is_right
 
 TINY = "tiny"
-
-
-class OtherRunError(ValueError):
-    """A folder holds another run than the one that was asked for."""
+LEARNING_RATES = {TINY: 5e-3}
+LEARNING_RATE = 2e-4
+SAMPLED_AT_ONCE = 192
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -48,80 +52,185 @@ class Plan:
     model: str = TINY
     """A hub name, a local folder, or "tiny" for the embedded model."""
     adapter: str = ""
-    """An adapter to go on with, such as that of an earlier run."""
+    """An adapter to go on with, such as the folder of an earlier run."""
+    sampler: str = ""
+    """The model that is sampled (rft); the model itself if left out."""
     data: str = ""
     """A folder of questions; written into the run's own folder if left out."""
-    train: int = 1000
+    train: int = 2000
     valid: int = 100
     test: int = 300
-    steps: int = 120
-    learning_rate: float = 5e-3
-    batch_size: int = 16
-    megabytes: float = 20.0
-    """What the adapter may weigh on disk; its rank is the largest that fits, at most 8."""
+    steps: int = 400
+    learning_rate: float | None = None
+    """5e-3 for the tiny model and 2e-4 for any other if left out."""
+    batch_size: int = 32
+    rank: int = 16
+    """The rank of a new adapter, or the largest below it that fits into `megabytes`."""
+    megabytes: float = 100.0
     gradient_checkpointing: bool = False
-    save_steps: int = 50
+    save_steps: int = 100
     samples: int = 12
     temperature: float = 0.8
     max_new_tokens: int = 64
     seed: int = 0
     fault: str = ""
+    """A key of `FAULTS` to plant."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a run."""
-
-    before: BenchmarkResult
-    after: BenchmarkResult
-    report: Report
-
-
-def run(
-    plan: Plan, folder: Path, cache: Path, say: Callable[[str], None] = lambda text: None
-) -> Outcome:
+def run(plan: Plan, folder: Path, cache: Path, say: Say = lambda text: None) -> Results:
     """Do what `plan` says in `folder`, or go on with it; `say` is told of each stage.
 
     `cache` keeps the embedded model. Raises `OtherRunError` if the folder holds another run.
     """
-    _claim(folder, plan)
-    fault = FAULTS[plan.fault] if plan.fault else Fault("", "")
+    with claimed(folder, plan):
+        return _Run(plan, folder, cache, say).results()
 
-    say("questions")
-    data = Path(plan.data) if plan.data else folder / "data"
-    reports = [_questions(plan, data, fault)]
-    train, _, test = (read_questions(data / f"{name}.json") for name in SPLITS)
 
-    say(f"model {plan.model}")
-    model, tokenizer = load_model(plan.model, cache)
-    say("score before training")
-    before = benchmark(_llm(plan, model, tokenizer), test, limit=plan.test)
-    say(f"  {before}")
+class _Run:
+    def __init__(self, plan: Plan, folder: Path, cache: Path, say: Say) -> None:
+        self.plan, self.folder, self.cache, self.say = plan, folder, cache, say
+        self.fault = FAULTS[plan.fault] if plan.fault else Fault("", "")
 
-    metrics: dict[str, Any] = {}
-    if plan.method == "rft":
-        say(f"{plan.samples} samples for each of {len(train)} questions")
-        train = _sampled(plan, folder, train, LLM(model, tokenizer, 192, cot=True), fault, metrics)
-        say(f"  {metrics['rft']}")
+    def results(self) -> Results:
+        train, test = self.questions()
+        before, before_cot = self.scores_before(test)
+        kept = self.sampled(train) if self.plan.method == "rft" else None
+        reports = self.trained(train if kept is None else kept.questions)
+        audited, after = self.score_after(train, test)
+        self.say("check of everything that the run has left")
+        report = join([check(self.folder), *reports, audited], scope=str(self.folder))
+        results = Results(before, before_cot, after, kept, report)
+        write_results(self.folder, results)
+        return results
 
-    say(f"training, {plan.steps} steps")
-    wrapped = _adapter(plan, model, fault)
-    trainer = _trainer(plan, folder, wrapped, tokenizer, train)
-    fault.trainer(trainer)
-    if not (folder / "trainer_state.json").exists():
-        reports.append(preflight(trainer))
+    def questions(self) -> tuple[list[Question], list[Question]]:
+        plan, data = self.plan, Path(self.plan.data or self.folder / "data")
+        if not plan.data:
+            self.say(f"{plan.train} training questions, {plan.valid} and {plan.test} held out")
+            sizes = {name: getattr(plan, name) for name in SPLITS}
+            datagen(data, **sizes, seed=plan.seed, changed=self.fault.data)
+        train, _, test = (read_questions(data / f"{name}.json") for name in SPLITS)
+        return train, test[: plan.test]
+
+    def scores_before(self, test: Sequence[Question]) -> tuple[BenchmarkResult, BenchmarkResult]:
+        self.say(f"score of {self.plan.model} before training")
+        model, tokenizer = self.model()
+        scores = [
+            benchmark(self.llm(model, tokenizer, cot), test, len(test)) for cot in (False, True)
+        ]
+        self.say(f"  asked plainly:     {scores[0]}\n  chain of thought:  {scores[1]}")
+        return scores[0], scores[1]
+
+    def sampled(self, questions: Sequence[Question]) -> Kept:
+        plan = self.plan
+        self.say(f"{plan.samples} samples of reasoning for each of {len(questions)} questions")
+        model, tokenizer = self.model(plan.sampler)
+        llm = self.llm(model, tokenizer, cot=True)
+        llm.batch_size = SAMPLED_AT_ONCE
+        path = self.folder / "samples" / "drawn.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        samples = draw(
+            llm, questions, path, count=plan.samples, temperature=plan.temperature, seed=plan.seed
+        )
+        kept = self.fault.kept(reject(questions, samples))
+        write_questions(self.folder / "rft.json", kept.questions)
+        self.say(f"  {kept}")
+        return kept
+
+    def trained(self, questions: Sequence[Question]) -> list[Report]:
+        """Train unless an earlier start has done so; what was found before the first step."""
+        plan = self.plan
+        if (self.folder / STATE_FILE).exists():
+            self.say("the adapter was trained before")
+            return []
+        self.say(f"training, {plan.steps} steps on {len(questions)} questions")
+        trainer = self.trainer(questions)
+        first_look = preflight(trainer)
         guard = TrainGuardCallback()
         trainer.add_callback(guard)
-        trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
-        save(trainer, folder)
-        reports.append(guard.report)
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(self.folder))
+        save(trainer, self.folder)
+        self.fault.saved(self.folder)
+        return [first_look, guard.report]
 
-    say("score after training, audited")
-    llm = fault.llm(_llm(plan, _trained(folder, trainer), tokenizer), test)
-    audit, after = audited(llm, test[: plan.test])
-    say(f"  {after}")
-    reports += [audit, check(folder)]
+    def trainer(self, questions: Sequence[Question]) -> Trainer:
+        plan = self.plan
+        set_seed(plan.seed)  # the A matrices of a new adapter are random
+        model, tokenizer = self.model()
+        if not isinstance(model, PeftModel):
+            model = self.fault.adapter(model, rank=rank_within(model, plan.megabytes, plan.rank))
+        arguments: dict[str, Any] = {
+            "learning_rate": plan.learning_rate or LEARNING_RATES.get(plan.model, LEARNING_RATE),
+            "per_device_train_batch_size": plan.batch_size,
+            "gradient_checkpointing": plan.gradient_checkpointing,
+            "save_strategy": "steps",
+            "save_steps": plan.save_steps,
+            "save_total_limit": 2,
+            "logging_steps": max(1, plan.steps // 20),
+            "report_to": "tensorboard" if find_spec("tensorboard") else "none",
+        }
+        trainer = build_trainer(
+            model,
+            tokenizer,
+            questions,
+            self.folder,
+            steps=plan.steps,
+            seed=plan.seed,
+            **(arguments | dict(self.fault.arguments)),
+        )
+        self.fault.trainer(trainer)
+        return trainer
 
-    report = _joined(reports)
-    _write(folder, plan, before, after, report, metrics)
-    return Outcome(before, after, report)
+    def score_after(
+        self, train: Sequence[Question], test: Sequence[Question]
+    ) -> tuple[Report, BenchmarkResult]:
+        """The score of what lies on the disk."""
+        self.say("score after training, audited")
+        base, tokenizer = self.model(adapter="")
+        model = PeftModel.from_pretrained(base, self.folder)
+        references = {question.text: question.answer for question in test}
+        llm = self.fault.llm(self.llm(model, tokenizer), references)
+        # Trained on bare answers, the model itself can be asked how likely it finds them.
+        known = {"prompt": partial(direct_prompt, tokenizer=tokenizer), "completion": format_answer}
+        report, score = audited_score(
+            llm, test, train=train, **(known if self.plan.method == "sft" else {})
+        )
+        self.say(f"  {score}")
+        return report, score
+
+    def model(
+        self, name: str = "", adapter: str | None = None
+    ) -> tuple[Any, PreTrainedTokenizerBase]:
+        gc.collect()  # the model before this one
+        adapter = self.plan.adapter if adapter is None else adapter
+        return load_model(name or self.plan.model, self.cache, "" if name else adapter)
+
+    def llm(self, model: Any, tokenizer: PreTrainedTokenizerBase, cot: bool = False) -> LLM:
+        return LLM(model, tokenizer, max_new_tokens=self.plan.max_new_tokens, cot=cot)
+
+
+def load_model(
+    name: str, cache: Path, adapter: str = ""
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+    """The model, with an adapter that can be trained further if one is named, and its tokenizer."""
+    model, tokenizer = pretrained(cache) if name == TINY else load(name)
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    if adapter:
+        model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    return model, tokenizer
+
+
+def audited_score(
+    llm: LLM, questions: Sequence[Question], train: Sequence[Question] = (), **known: Any
+) -> tuple[Report, BenchmarkResult]:
+    """The score, and whether it is the model's; `known` goes to `audit_evaluation`."""
+    with audit_evaluation(
+        llm,
+        references=[(question.text, question.answer) for question in questions],
+        train=[(question.text, question.answer) for question in train],
+        correct=is_right,
+        **known,
+    ) as audit:
+        score = benchmark(llm, questions, limit=len(questions))
+        audit.claim(score)
+    return audit.report, score

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn import Linear
 from transformers import (
     DataCollatorForSeq2Seq,
     PreTrainedModel,
@@ -20,10 +21,13 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.pytorch_utils import Conv1D
 
 from trainguard.facts.labels import IGNORED_LABEL
 from trainguard.reference.prompts import completion, direct_prompt, tokenized
 from trainguard.reference.units import Question
+
+STATE_FILE = "trainer_state.json"
 
 
 def train_sft(
@@ -109,7 +113,7 @@ def last_whole_checkpoint(folder: Path) -> str | None:
     """
     for name in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
         try:
-            json.loads((name / "trainer_state.json").read_bytes())
+            json.loads((name / STATE_FILE).read_bytes())
         except (OSError, ValueError):
             shutil.rmtree(name)
         else:
@@ -126,21 +130,40 @@ def save(trainer: Trainer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".partial-", dir=folder) as scratch:
         trainer.save_model(scratch)
-        trainer.state.save_to_json(str(Path(scratch) / "trainer_state.json"))
-        for file in Path(scratch).iterdir():
+        trainer.state.save_to_json(str(Path(scratch) / STATE_FILE))
+        # The state comes last: where it is, everything is.
+        for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == STATE_FILE):
             file.replace(folder / file.name)
 
 
 def wrap_lora(
-    model: PreTrainedModel, *, rank: int = 8, alpha: int = 16, **lora_options: Any
+    model: PreTrainedModel, *, rank: int = 8, alpha: int | None = None, **lora_options: Any
 ) -> PeftModel:
     """Freeze `model` and give each of its linear layers but the output a LoRA adapter, in place.
 
-    `lora_options` go to `LoraConfig`. The adapter's A matrices are drawn from the global random
-    state; its B matrices are zero, so the outputs do not change until the first step.
+    `alpha` is twice the rank if left out. `lora_options` go to `LoraConfig`. The adapter's A
+    matrices are drawn from the global random state; its B matrices are zero, so the outputs do not
+    change until the first step.
     """
     options = {"target_modules": "all-linear", "task_type": "CAUSAL_LM"} | lora_options
+    alpha = 2 * rank if alpha is None else alpha
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, **options))
+
+
+def rank_within(model: PreTrainedModel, megabytes: float, most: int = 8) -> int:
+    """The largest rank, up to `most`, whose float32 adapter of `wrap_lora` fits into `megabytes`.
+
+    Raises `ValueError` if even rank 1 does not fit.
+    """
+    linear = [module for module in model.modules() if isinstance(module, (Linear, Conv1D))]
+    adapted = [module for module in linear if module is not model.get_output_embeddings()]
+    # A is (r, in), B is (out, r); 4 bytes an element
+    bytes_of_a_rank = 4 * sum(sum(module.weight.shape) for module in adapted)
+    rank = min(most, int(megabytes * 1e6 / bytes_of_a_rank))
+    if rank < 1:
+        needed = bytes_of_a_rank / 1e6
+        raise ValueError(f"an adapter of rank 1 takes {needed:.3g} MB, {megabytes:g} are allowed")
+    return rank
 
 
 def encode(question: Question, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:

@@ -54,7 +54,12 @@ from trainguard.registry import check
 _ALPHA = {"LORA": "lora_alpha", "LOHA": "alpha", "LOKR": "alpha"}
 
 
-@check("TG108", severity=Severity.ERROR, precision=Precision.EXACT)
+@check(
+    "TG108",
+    severity=Severity.ERROR,
+    precision=Precision.EXACT,
+    explains=("TG105", "TG130", "TG402", "TG403", "TG503"),
+)
 def zero_scaling(config: AdapterConfig) -> Iterator[Finding]:
     """Fire for the alpha of all modules, and once for those of a pattern."""
     key = _ALPHA.get(config.peft_type)

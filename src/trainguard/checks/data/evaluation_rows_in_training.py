@@ -47,7 +47,7 @@ from trainguard.registry import check
 SHARE = 0.01
 
 
-@check("TG703", severity=Severity.ERROR, precision=Precision.EXACT)
+@check("TG703", severity=Severity.ERROR, precision=Precision.EXACT, explains=("TG612",))
 def evaluation_rows_in_training(pairs: Sequence[PairFacts]) -> Iterator[Finding]:
     """Fire on held-out questions that training reads, if they are no set phrases."""
     for pair in pairs:

@@ -6,9 +6,9 @@ answer, in other words. A model that has learnt the training rows by heart then 
 evaluation rows that repeat them and fails on the others, and the total says neither. The
 accuracy on the rows that training has not seen is the one to report.
 
-A row is seen if its question, or its numbers together with its answer, occurs in the training
-rows. The finding needs a difference that chance makes less than once in a thousand times
-(Fisher's exact test, one-sided).
+A row is seen if its question occurs in the training rows, or its numbers together with its answer
+and its rarer words: `6 km in m` is not `6 kg in gram`. The finding needs a difference that
+chance makes less than once in a thousand times (Fisher's exact test, one-sided).
 
 ## Example
 ```evaluation

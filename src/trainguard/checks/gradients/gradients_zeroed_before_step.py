@@ -62,7 +62,7 @@ STEPS = 3
     "TG404",
     severity=Severity.ERROR,
     precision=Precision.HIGH,
-    explains=("TG105", "TG130", "TG135", "TG403", "TG503"),
+    explains=("TG105", "TG130", "TG135", "TG403", "TG409", "TG503"),
 )
 def gradients_zeroed_before_step(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire if what the optimizer got was not what the backward pass gave, three steps in a row."""

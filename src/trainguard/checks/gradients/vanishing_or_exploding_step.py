@@ -23,6 +23,12 @@ step=1 loss=2.3 lr=1e30 nonfinite_tensors=0 update_ratio=3e31   # TG406
 step=2 loss=nan lr=1e30
 ```
 
+```steps
+step=1 loss=5.5 lr=30 update_ratio=455   # TG406
+steps=2-3 loss=16 lr=30 grad_norm=1245 update_ratio=0.2
+steps=4-24 loss=6.2 lr=30 grad_norm=0
+```
+
 ## Instead
 Choose a learning rate by which one step changes about a thousandth of the weights' size: 1e-5 for
 a whole pretrained model and 2e-4 for LoRA with Adam are usual.
@@ -54,7 +60,8 @@ at most 1e-4. Full fine-tuning at 1e-7 with Adam measured: 1e-8 to 2e-7. Large: 
 after which every loss, at least sixteen, is above twice all that were before it and above 1 nat. A
 tiny trained model at 20 to 600 times a good learning rate measured: 0.06 to 30. An update of a
 million times the weights' size, at a rate of one or more, needs no more than a loss that is not
-finite after it.
+finite after it; one of 0.05 at such a rate, no more than gradients that are exactly zero from some
+step to the end.
 """
 
 from __future__ import annotations
@@ -89,8 +96,10 @@ CERTAINLY_LARGE = 1e6
     precision=Precision.HIGH,
     explains=(
         "TG105",
+        "TG119",
         "TG130",
         "TG401",
+        "TG402",
         "TG403",
         "TG407",
         "TG408",
@@ -123,6 +132,12 @@ def vanishing_or_exploding_step(steps: Sequence[StepFacts]) -> Iterator[Finding 
             lost = f"the loss of {after.name} is no finite number"
             yield _too_large(steps, step, lost, {})
             return
+    if (dead := _without_gradients(steps)) is not None:
+        for step in steps[: steps.index(dead)]:
+            if _is_beyond(step, LARGE):
+                lost = f"every gradient is exactly zero from {dead.name} on"
+                yield _too_large(steps, step, lost, {})
+                return
 
 
 def _too_small(steps: Sequence[StepFacts], first: StepFacts, ratio: float) -> Finding:
@@ -168,10 +183,25 @@ def _overflows(step: StepFacts, after: StepFacts) -> bool:
     """Whether a rate beyond any doubt stands between a finite loss and one that is not."""
     if step.loss is None or after.loss is None or step.update_ratio is None:
         return False
+    fails = isfinite(step.loss) > isfinite(after.loss)
+    return fails and not step.nonfinite_tensors and _is_beyond(step)
+
+
+def _is_beyond(step: StepFacts, ratio: float = CERTAINLY_LARGE) -> bool:
+    """Whether the rate is one that nobody trains with, and the update is as large."""
     # At a usual rate an update overflows by the precision of the weights, which others judge.
-    is_beyond = max(step.learning_rates or (0.0,)) >= 1.0
-    is_beyond = is_beyond and not step.update_ratio < CERTAINLY_LARGE  # of infinite weights: NaN
-    return is_beyond and not step.nonfinite_tensors and isfinite(step.loss) > isfinite(after.loss)
+    if step.update_ratio is None or max(step.learning_rates or (0.0,)) < 1.0:
+        return False
+    return not step.update_ratio < ratio  # of infinite weights: NaN
+
+
+def _without_gradients(steps: Sequence[StepFacts]) -> StepFacts | None:
+    """The first of the last steps, at least `AFTER`, whose gradient norm is exactly zero."""
+    known = observed(steps, "grad_norm")
+    number = 0
+    while number < len(known) and known[-1 - number].grad_norm == 0.0:
+        number += 1
+    return known[-number] if AFTER <= number < len(known) else None
 
 
 def _rate(step: StepFacts) -> str:

@@ -48,7 +48,7 @@ STEPS = 5
     "TG403",
     severity=Severity.ERROR,
     precision=Precision.HIGH,
-    explains=("TG105", "TG130", "TG503"),
+    explains=("TG105", "TG130", "TG409", "TG503"),
 )
 def weights_unchanged(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire if no sampled element moved over five effective steps in a row."""

@@ -70,7 +70,7 @@ from trainguard.registry import check
     "TG501",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG106", "TG130", "TG144", "TG401", "TG402", "TG403", "TG502", "TG503"),
+    explains=("TG106", "TG130", "TG144", "TG401", "TG402", "TG403", "TG404", "TG502", "TG503"),
 )
 def hidden_nan_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire at the first step whose loss was replaced before it was logged."""

@@ -59,7 +59,7 @@ SAME_RATIO = 0.01
     "TG505",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG106", "TG130", "TG144", "TG401", "TG402", "TG403", "TG404", "TG503"),
+    explains=("TG106", "TG130", "TG144", "TG401", "TG402", "TG403", "TG404", "TG502", "TG503"),
 )
 def laundered_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire at the first step whose loss is finite although the model's own was not."""

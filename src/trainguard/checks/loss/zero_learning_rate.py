@@ -43,7 +43,7 @@ STEPS = 5
     "TG504",
     severity=Severity.ERROR,
     precision=Precision.HIGH,
-    explains=("TG105", "TG130", "TG403", "TG503"),
+    explains=("TG105", "TG130", "TG403", "TG409", "TG503"),
 )
 def zero_learning_rate(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     """Fire if every group's rate is zero for five steps in a row, the first step aside."""

@@ -31,18 +31,22 @@ Llama, GPT-2, Qwen2, Mixtral and OPT models of transformers 5.23 lie within one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from trainguard.facts.preflight import LossFacts
-from trainguard.findings import Finding, Location, Precision, Severity
+from trainguard.findings import Finding, Location, NotChecked, Precision, Severity
 from trainguard.registry import check
 
 ABOVE = 1.5
 
 
 @check("TG215", severity=Severity.WARNING, precision=Precision.HIGH)
-def loss_above_uniform(loss: LossFacts) -> Iterator[Finding]:
+def loss_above_uniform(loss: LossFacts) -> Iterator[Finding | NotChecked]:
     """Fire if the loss is more than half above that of guessing."""
+    if not math.isfinite(loss.loss):
+        yield NotChecked("the loss before training is not finite")
+        return
     if loss.loss <= ABOVE * loss.uniform:
         return
     yield Finding(

@@ -36,7 +36,7 @@ from trainguard.registry import check
     "TG203",
     severity=Severity.ERROR,
     precision=Precision.EXACT,
-    explains=("TG105", "TG130", "TG135", "TG403", "TG503"),
+    explains=("TG105", "TG130", "TG135", "TG403", "TG409", "TG503"),
 )
 def parameters_not_in_optimizer(optimizer: OptimizerFacts) -> Iterator[Finding]:
     """Fire if a trainable parameter is in no parameter group."""

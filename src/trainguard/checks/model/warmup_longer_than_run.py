@@ -45,7 +45,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainguard.facts.preflight import PlanFacts
-from trainguard.findings import Finding, Location, Precision, Severity
+from trainguard.findings import Finding, Location, NotChecked, Precision, Severity
 from trainguard.registry import check
 
 REACHED = 0.99
@@ -58,11 +58,14 @@ LOW = 0.5
     precision=Precision.EXACT,
     explains=("TG105", "TG130", "TG403", "TG503", "TG504"),
 )
-def warmup_longer_than_run(plan: PlanFacts) -> Iterator[Finding]:
+def warmup_longer_than_run(plan: PlanFacts) -> Iterator[Finding | NotChecked]:
     """Fire if the rate only rises and never reaches what it was meant to reach."""
+    if not plan.learning_rate:
+        yield NotChecked("the learning rate is zero, with or without a warm-up")
+        return
     if plan.peak > 0 and not (plan.rising and plan.peak < REACHED * plan.learning_rate):
         return
-    share = plan.peak / plan.learning_rate if plan.learning_rate else 0.0
+    share = plan.peak / plan.learning_rate
     yield Finding(
         f"the learning rate peaks at {plan.peak:.2g}, {share:.0%} of {plan.learning_rate:.2g}, "
         f"because the run ends after {plan.steps} steps, before its warm-up",
