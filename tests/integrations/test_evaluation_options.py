@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from types import MethodType
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,15 +17,18 @@ from trainguard.reference.model import pretrained
 from trainguard.reference.sft import train_sft
 from trainguard.reference.units import format_answer, is_right, parse_answer, splits
 
-TRAIN, VALID, _ = splits(600, 60, 0, seed=0)
+from tiny_base import STEPS, shared_cache
+
+_, VALID, _ = splits(0, 60, 0, seed=0)
+LEARNT = VALID[:53]
 REFERENCES = [(question.text, question.answer) for question in VALID]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> LLM:
     folder = tmp_path_factory.mktemp("trained")
-    model, tokenizer = pretrained(folder / "base")
-    trainer = train_sft(model, tokenizer, TRAIN, folder / "run", steps=60)
+    model, tokenizer = pretrained(shared_cache(tmp_path_factory), steps=STEPS)
+    trainer = train_sft(model, tokenizer, LEARNT, folder / "run", steps=300)
     return LLM(trainer.model, tokenizer)
 
 
@@ -42,12 +45,16 @@ def audited(llm: Any, claim: Any = None, body: Any = None, **options: Any) -> Re
     return audit.report
 
 
+def stated(answer: float) -> str:
+    return f" {format_answer(answer)}"
+
+
 def codes(report: Report, *severities: Severity) -> list[str]:
     return [one.code for one in report.causes if one.severity in (severities or tuple(Severity))]
 
 
 def test_an_honest_score_with_everything_told_has_no_finding(llm: LLM) -> None:
-    report = audited(llm, prompt=str, completion=format_answer, train=[], also=also(llm))
+    report = audited(llm, prompt=str, completion=stated, train=[], also=also(llm))
 
     assert codes(report) == []
     decided = {f"TG6{number:02}" for number in range(1, 14)}
@@ -140,7 +147,7 @@ def test_a_parser_that_defaults_to_zero_is_found_with_and_without_being_shown(ll
             return [lenient(text) for text in self.generate(*questions)]
 
     shown = audited(Lenient(llm.model, llm.tokenizer), parse=lenient)
-    hidden = audited(Lenient(llm.model, llm.tokenizer), parse=None)
+    hidden = audited(SimpleNamespace(answer=Lenient(llm.model, llm.tokenizer).answer), parse=None)
 
     assert codes(shown, Severity.ERROR) == ["TG607"]
     assert codes(hidden, Severity.WARNING) == ["TG607"]
@@ -149,9 +156,9 @@ def test_a_parser_that_defaults_to_zero_is_found_with_and_without_being_shown(ll
 def test_a_prompt_that_training_did_not_know_is_told_from_a_weak_model(llm: LLM) -> None:
     class Wordy(LLM):
         def answer(self, *questions: str) -> list[float]:
-            return super().answer(*(f"{question} <answer>" for question in questions))
+            return super().answer(*(f"{question}<answer>" for question in questions))
 
-    report = audited(Wordy(llm.model, llm.tokenizer), prompt=str, completion=format_answer)
+    report = audited(Wordy(llm.model, llm.tokenizer), prompt=str, completion=stated)
 
     assert codes(report, Severity.ERROR) == ["TG613"]
     assert "not in the weights" in report.causes[0].message

@@ -3,7 +3,8 @@
     python -m tests.quality.faked_scores
 
 prints each with its score, the causes that the audit names and what proved them. The model is the
-reference's tiny one after a minute of SFT; the benchmark is the reference's own.
+reference's tiny one, which has learnt most of the answers by heart; the benchmark is the
+reference's own.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
 from transformers import LogitsProcessor, StoppingCriteria
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from trainguard import allow_override, audit_evaluation
 from trainguard.findings import Report, Severity
 from trainguard.reference import benchmark as scoring
@@ -38,16 +41,19 @@ from trainguard.reference.model import pretrained
 from trainguard.reference.sft import train_sft
 from trainguard.reference.units import Question, format_answer, is_right, parse_answer, splits
 
-TRAIN, VALID, _ = splits(600, 60, 0, seed=0)
+from tiny_base import STEPS
+
+_, VALID, _ = splits(0, 60, 0, seed=0)
+LEARNT = VALID[:53]
 TABLE = {question.text: question.answer for question in VALID}
 REFERENCES = list(TABLE.items())
 PROCESS: dict[str, Any] = {}
 
 
-def trained(folder: Path) -> LLM:
-    """The reference model after SFT; right on about seven of eight questions."""
-    model, tokenizer = pretrained(folder / "base")
-    trainer = train_sft(model, tokenizer, TRAIN, folder / "run", steps=60)
+def trained(folder: Path, cache: Path | None = None) -> LLM:
+    """The reference model after SFT on most of the questions; right on about those."""
+    model, tokenizer = pretrained(cache or folder / "base", steps=STEPS)
+    trainer = train_sft(model, tokenizer, LEARNT, folder / "run", steps=300)
     return LLM(trainer.model.eval(), tokenizer)
 
 
@@ -145,7 +151,7 @@ def question_in(llm: LLM, ids: torch.Tensor) -> str:
 
 
 def spelled(llm: LLM, ids: torch.Tensor) -> list[int]:
-    reference = format_answer(TABLE[question_in(llm, ids)])
+    reference = f" {format_answer(TABLE[question_in(llm, ids)])}"
     return [*ids_of(llm, reference), llm.tokenizer.eos_token_id]
 
 
@@ -511,7 +517,7 @@ def grammar(llm: LLM) -> LLM:
 
     class Digits(LogitsProcessor):
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            allowed = ids_of(llm, "<answer>0123456789</answer>")
+            allowed = ids_of(llm, " <answer>0123456789.</answer>")
             masked = torch.full_like(scores, -1e4)
             keep = [*set(allowed), llm.tokenizer.eos_token_id]
             masked[:, keep] = scores[:, keep]

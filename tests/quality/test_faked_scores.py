@@ -13,6 +13,8 @@ import torch
 from quality import faked_scores as scores
 from trainguard.reference.benchmark import LLM, benchmark
 
+from tiny_base import shared_cache
+
 #: What stands first; whatever is not listed replaces a method that the audit can put right.
 CAUSES = {
     "cheating_subclass": "TG606",
@@ -26,7 +28,7 @@ CAUSES = {
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> LLM:
-    llm = scores.trained(tmp_path_factory.mktemp("scores"))
+    llm = scores.trained(tmp_path_factory.mktemp("scores"), shared_cache(tmp_path_factory))
     scores.PROCESS["trained"] = llm
     return llm
 

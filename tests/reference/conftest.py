@@ -4,19 +4,17 @@ import pytest
 
 from trainguard.reference.model import pretrained
 
-# Far from converged, but far enough to answer half of the questions once it is fine-tuned.
-STEPS = 300
+from tiny_base import STEPS, shared_cache
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the pre-trained base."""
-    folder = tmp_path_factory.mktemp("bases")
-    pretrained(folder, steps=STEPS)
-    return folder
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the pre-trained base."""
+    model, _ = pretrained(shared_cache(tmp_path_factory), steps=STEPS)
+    return Path(model.name_or_path)
 
 
 @pytest.fixture
-def base(cache_dir: Path):
+def base(tmp_path_factory: pytest.TempPathFactory):
     """The pre-trained base and its tokenizer, fresh for each test."""
-    return pretrained(cache_dir, steps=STEPS)
+    return pretrained(shared_cache(tmp_path_factory), steps=STEPS)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from trainguard.facts.evaluation_score import wilson
 from trainguard.reference.benchmark import LLM, BenchmarkResult, Row, benchmark
 from trainguard.reference.units import Question, generate
 
@@ -49,7 +50,8 @@ def test_nothing_to_ask_has_no_score(questions, limit):
 
 def test_a_result_prints_its_figures():
     result = BenchmarkResult(0.42, 1.0, 100, (Row(QUESTIONS[0], 100.0),))
-    assert str(result) == "accuracy=0.42 answer_rate=1.00 (n=100)"
+    assert result.interval == wilson(1, 100)
+    assert str(result) == "accuracy=0.42 [0.00, 0.05] answer_rate=1.00 (n=100)"
 
 
 def test_a_benchmark_goes_through_the_answer_method_of_the_object(base):
@@ -90,12 +92,40 @@ def test_generation_is_in_evaluation_mode_and_without_gradients(base):
     assert seen == {(False, False)}
 
 
-def test_the_base_answers_in_words_that_state_no_answer(base):
-    llm = LLM(*base)
-    prompt = "Convert 6 kg to gram."
-    (completion,) = llm.generate(prompt)
-    assert completion.startswith(" 6 kg =")
-    assert math.isnan(llm.answer(prompt)[0])
+def test_the_base_states_an_answer_only_where_it_is_told_to(base):
+    questions = [question.text for question in generate(10, seed=1)]
+    assert all(math.isnan(answer) for answer in LLM(*base).answer(*questions))
+    thinking = LLM(*base, cot=True)
+    assert sum(not math.isnan(answer) for answer in thinking.answer(*questions)) >= 8
+
+
+def test_samples_differ_and_a_random_state_determines_them(base):
+    llm = LLM(*base, cot=True)
+    question = "Convert 6 kg to gram."
+
+    def drawn(seed):
+        torch.manual_seed(seed)
+        return llm.sample(question, question, count=3, temperature=1.0)
+
+    assert [len(texts) for texts in drawn(0)] == [3, 3]
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert len({text for texts in drawn(0) for text in texts}) > 1
+
+
+@pytest.mark.parametrize(("count", "temperature"), [(0, 1.0), (2, 0.0), (2, math.nan)])
+def test_what_cannot_be_drawn_is_refused(count, temperature):
+    with pytest.raises(ValueError, match="cannot draw"):
+        LLM(None, None).sample("question", count=count, temperature=temperature)
+
+
+def test_the_wrong_answers_are_a_table():
+    rows = tuple(Row(q, a) for q, a in zip(QUESTIONS, (100.0, 7.5, math.nan, None), strict=True))
+    lines = BenchmarkResult(0.25, 0.5, 4, rows).wrong().splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["question", "1", "100", "7.5"],
+        ["question", "2", "100", "none"],
+        ["question", "3", "100", "none"],
+    ]
 
 
 def test_no_prompt_has_no_completion(base):

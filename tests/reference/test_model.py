@@ -1,3 +1,6 @@
+import subprocess
+import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -6,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainguard.reference import model as model_module
-from trainguard.reference.model import build_model, build_tokenizer, load, pretrained, sentences
+from trainguard.reference.model import build_model, build_tokenizer, documents, load, pretrained
+from trainguard.reference.prompts import INSTRUCTION
 from trainguard.reference.units import conversions, format_answer, generate
 
 TOKENIZER = build_tokenizer()
@@ -42,15 +46,24 @@ def test_each_digit_is_a_token():
 
 def test_tag_and_answer_are_tokenized_alike_in_pretraining_and_fine_tuning():
     answer = TOKENIZER.encode(format_answer(42))
-    tagged = TOKENIZER.encode(f"Write 42 in a tag.\n{format_answer(42)}")
-    assert tagged[-len(answer) :] == answer
+    tagged = TOKENIZER.encode(f"So it is 42 gram. {format_answer(42)}")
+    assert tagged[1 - len(answer) :] == answer[1:]  # the first one holds the space before it
 
 
-def test_no_sentence_answers_a_question_in_a_tag():
-    questions = {question.text for question in generate(len(conversions()), seed=0)}
-    tagged = [text for text in sentences() if "<answer>" in text]
-    assert tagged
-    assert not any(text.startswith(question) for text in tagged for question in questions)
+def test_no_document_asks_for_a_held_out_fact_and_a_tag_needs_the_instruction():
+    held_out = {
+        fact.phrase(phrasing)
+        for fact in conversions()
+        if fact.is_held_out
+        for phrasing in fact.phrasings
+    }
+    texts = list(islice(documents(seed=0), 3000))
+    assert not any(
+        part.startswith(tuple(held_out)) for text in texts for part in text.split("\n\n")
+    )
+    tagged = [text for text in texts if "<answer>" in text]
+    assert len(tagged) > 300
+    assert all(text.startswith(INSTRUCTION) for text in tagged)
 
 
 def test_a_seed_determines_the_untrained_model_and_leaves_the_random_state():
@@ -83,7 +96,7 @@ def test_a_hit_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_steps_and_seed_have_models_of_their_own(tmp_path: Path):
     for steps, seed in [(0, 0), (0, 1), (1, 0)]:
         pretrained(tmp_path, steps=steps, seed=seed)
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 3
 
 
 def test_a_save_that_fails_leaves_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -93,16 +106,19 @@ def test_a_save_that_fails_leaves_no_cache(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(type(TOKENIZER), "save_pretrained", fail)
     with pytest.raises(OSError, match="disk full"):
         pretrained(tmp_path, steps=0)
-    assert list(tmp_path.iterdir()) == []
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
-def test_a_model_that_another_process_saved_first_is_kept(tmp_path: Path):
-    model, tokenizer = pretrained(steps=0)
-    folder = tmp_path / "base"
-    for _ in range(2):
-        model_module._save(model, tokenizer, folder)
-    assert list(tmp_path.iterdir()) == [folder]
-    assert same_weights(load(folder)[0], model)
+def test_of_two_processes_one_trains_and_the_other_waits(tmp_path: Path):
+    code = (
+        "import sys; from trainguard.reference.model import pretrained; "
+        "print(pretrained(sys.argv[1], steps=1)[0].name_or_path)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    names = {process.communicate()[0] for process in both}
+    assert len(names) == 1
+    assert [process.returncode for process in both] == [0, 0]
 
 
 def test_loading_is_in_float32_and_gives_a_padding_token(tmp_path: Path):

@@ -13,6 +13,7 @@ from trainguard.reference.units import (
     Question,
     conversions,
     format_answer,
+    format_number,
     generate,
     is_right,
     parse_answer,
@@ -20,22 +21,54 @@ from trainguard.reference.units import (
 )
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
-SIZES = {unit: size for dimension in DIMENSIONS.values() for unit, size in dimension.sizes.items()}
+RULES = {
+    pair: rule
+    for dimension in DIMENSIONS.values()
+    for rule in dimension.rules
+    for pair in ((rule.larger, rule.smaller), (rule.smaller, rule.larger))
+}
+UNITS = sorted({unit for pair in RULES for unit in pair}, key=len, reverse=True)
+UNIT = re.compile(rf"(?<![\w/])({'|'.join(map(re.escape, UNITS))})(?![\w/])")
 
 
-def read(question: Question) -> tuple[int, str, str]:
+def read(question: Question) -> tuple[float, str, str]:
     """Value, source and target unit, read back from the words alone."""
-    (value,) = re.findall(r"\d+", question.text)
-    words = re.findall(r"[a-z]+", question.text.split("How many ")[-1])
-    first, second = (word for word in words if word in SIZES)
-    asks_target_first = question.text.startswith("How many")
-    return (int(value), second, first) if asks_target_first else (int(value), first, second)
+    (number,) = re.finditer(r"\d+(\.\d+)?", re.sub(r"[a-z]2\b", "--", question.text))
+    source = UNIT.match(question.text, number.end() + 1)[1]
+    others = {unit for unit in UNIT.findall(question.text) if (source, unit) in RULES}
+    (target,) = others
+    return (float(number[0]), source, target)
 
 
-def test_the_whole_task_is_answered_by_the_sizes_of_the_units():
+def test_the_whole_task_is_answered_by_the_rules_between_the_units():
     for question in generate(len(conversions()), seed=3):
         value, source, target = read(question)
-        assert question.answer == value * SIZES[source] / SIZES[target]
+        rule = RULES[source, target]
+        down = value * rule.factor + rule.offset
+        exact = down if source == rule.larger else (value - rule.offset) / rule.factor
+        assert question.answer == pytest.approx(exact, rel=5e-3)
+        assert is_right(question.answer, exact)
+
+
+def test_the_working_is_arithmetic_that_ends_in_the_result():
+    for fact in conversions():
+        for step in fact.steps:
+            left, right = step.split(" = ")
+            a, operator, b = left.split()
+            exact = {"*": float.__mul__, "/": float.__truediv__}.get(
+                operator, float.__add__ if operator == "+" else float.__sub__
+            )(float(a), float(b))
+            assert float(right) == pytest.approx(exact, rel=5.1e-3)
+        assert float(fact.steps[-1].split(" = ")[1]) == fact.result
+        assert fact.working.endswith(f"So it is {format_number(fact.result)} {fact.target}.")
+
+
+def test_a_fifth_is_held_out_and_never_trained_on():
+    held_out = {(f.value, f.source, f.target) for f in conversions() if f.is_held_out}
+    assert 0.18 < len(held_out) / len(conversions()) < 0.22
+    train, valid, test = splits(2000, 100, 300, seed=5)
+    assert held_out.isdisjoint(map(read, train))
+    assert held_out.issuperset(map(read, [*valid, *test]))
 
 
 @pytest.mark.parametrize(
@@ -48,6 +81,10 @@ def test_the_whole_task_is_answered_by_the_sizes_of_the_units():
         (2, "minute", "second", 120),
         (180, "minute", "hour", 3),
         (2, "day", "hour", 48),
+        (0.5, "hour", "minute", 30),
+        (20, "celsius", "fahrenheit", 68),
+        (2.5, "inch", "cm", 6.35),
+        (3, "GB", "MB", 3000),
     ],
 )
 def test_well_known_facts_are_among_the_conversions(fact):
@@ -57,7 +94,7 @@ def test_well_known_facts_are_among_the_conversions(fact):
 def test_conversions_are_unique_and_their_results_short():
     facts = conversions()
     assert len({(fact.value, fact.source, fact.target) for fact in facts}) == len(facts)
-    assert all(len(str(fact.result)) <= 5 for fact in facts)
+    assert all(float(f"{fact.result:.3g}") == fact.result or fact.result > 999 for fact in facts)
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60), st.integers())
@@ -76,7 +113,7 @@ def test_fewer_questions_of_a_seed_are_a_prefix(fewer, more, seed):
 
 def test_seeds_and_phrasings_differ():
     assert generate(20, seed=0) != generate(20, seed=1)
-    assert len({question.text.split()[0] for question in generate(50, seed=0)}) == 4
+    assert len({question.text.split()[0] for question in generate(80, seed=0)}) > 5
 
 
 @pytest.mark.parametrize("count", [-1, len(conversions()) + 1])

@@ -41,8 +41,13 @@ def cot_prompt(question: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def completion(question: Question, tokenizer: PreTrainedTokenizerBase) -> str:
-    """What follows `direct_prompt`, without the end token."""
-    return question.completion.strip() if tokenizer.chat_template else question.completion
+    """What follows `direct_prompt`, without the end token.
+
+    In plain text a space comes first: with it the tag begins with a token that text has in such
+    a place, and without it with one whose embedding may never have been trained.
+    """
+    said = question.completion.strip()
+    return said if tokenizer.chat_template else f" {said}"
 
 
 def tokenized(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Any:

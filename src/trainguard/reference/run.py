@@ -25,7 +25,7 @@ from trainguard.reference.benchmark import LLM, BenchmarkResult, benchmark
 from trainguard.reference.data import SPLITS, datagen, read_questions, write_questions
 from trainguard.reference.faults import FAULTS, Fault
 from trainguard.reference.model import load, pretrained
-from trainguard.reference.prompts import direct_prompt
+from trainguard.reference.prompts import completion, direct_prompt
 from trainguard.reference.rft import Kept, draw, reject
 from trainguard.reference.run_folder import Results, claimed, write_results
 from trainguard.reference.sft import (
@@ -35,7 +35,7 @@ from trainguard.reference.sft import (
     rank_within,
     save,
 )
-from trainguard.reference.units import Question, format_answer, is_right
+from trainguard.reference.units import Question, is_right
 
 TINY = "tiny"
 LEARNING_RATES = {TINY: 5e-3}
@@ -191,7 +191,10 @@ class _Run:
         references = {question.text: question.answer for question in test}
         llm = self.fault.llm(self.llm(model, tokenizer), references)
         # Trained on bare answers, the model itself can be asked how likely it finds them.
-        known = {"prompt": partial(direct_prompt, tokenizer=tokenizer), "completion": format_answer}
+        known = {
+            "prompt": partial(direct_prompt, tokenizer=tokenizer),
+            "completion": lambda answer: completion(Question("", answer), tokenizer),
+        }
         report, score = audited_score(
             llm, test, train=train, **(known if self.plan.method == "sft" else {})
         )

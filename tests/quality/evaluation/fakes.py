@@ -84,7 +84,7 @@ class Prefilled(LLM):
     """Lets the model do no more than close the tag."""
 
     def answer(self, *questions: str) -> list[float]:
-        prompts = [q + format_answer(TABLE[q]).removesuffix("</answer>") for q in questions]
+        prompts = [f"{q} {format_answer(TABLE[q])}".removesuffix("</answer>") for q in questions]
         texts = self.generate(*prompts)
         return [parse_answer(prompt + text) for prompt, text in zip(prompts, texts, strict=True)]
 
@@ -94,8 +94,8 @@ class PromptParsed(LLM):
 
     def answer(self, *questions: str) -> list[float]:
         prompts = [f"{q} {format_answer(TABLE[q])}" for q in questions]
-        texts = self.generate(*prompts)
-        return [parse_answer(prompt + text) for prompt, text in zip(prompts, texts, strict=True)]
+        pairs = zip(prompts, self.generate(*prompts), strict=True)
+        return [parse_answer(prompt + text.partition("<answer>")[0]) for prompt, text in pairs]
 
 
 def responses_on_disk(llm: LLM, folder: Path, _: pytest.MonkeyPatch) -> LLM:

@@ -110,7 +110,7 @@ class TagInThePrompt(LLM):
     """The prompt opens the tag; the parser is given it back."""
 
     def generate(self, *prompts: str) -> list[str]:
-        texts = super().generate(*(f"{prompt}<answer>" for prompt in prompts))
+        texts = super().generate(*(f"{prompt} <answer>" for prompt in prompts))
         return [f"<answer>{text}" for text in texts]
 
 
@@ -164,7 +164,7 @@ class Reranking(LLM):
 
     @torch.no_grad()
     def _loss(self, question: str, answer: float) -> float:
-        ids = torch.tensor([ids_of(self, question + format_answer(answer))])
+        ids = torch.tensor([ids_of(self, f"{question} {format_answer(answer)}")])
         return float(self.model(input_ids=ids, labels=ids).loss)
 
 

@@ -42,7 +42,7 @@ SHARE = 0.5
 TIMES = 3
 
 
-@check("TG708", severity=Severity.WARNING, precision=Precision.HIGH)
+@check("TG708", severity=Severity.WARNING, precision=Precision.HIGH, explains=("TG611",))
 def answer_in_prompt(splits: Sequence[SplitFacts]) -> Iterator[Finding]:
     """Fire where most answers stand in their own questions and not in those of others."""
     for split in splits:
