@@ -20,7 +20,8 @@ from tqdm import tqdm
 from trainguard.reference.benchmark import LLM
 from trainguard.reference.units import Question, is_right, parse_answer
 
-_SUM = re.compile(r"[0-9.]+ [-+*/] [0-9.]+ = [0-9.]+")
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_SUM = re.compile(rf"{_NUMBER} [-+*/] {_NUMBER} = {_NUMBER}")
 
 
 class OtherSamplesError(ValueError):

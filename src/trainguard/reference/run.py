@@ -95,10 +95,10 @@ class _Run:
         train, test = self.questions()
         before, before_cot = self.scores_before(test)
         kept = self.sampled(train) if self.plan.method == "rft" else None
-        reports = self.trained(train if kept is None else kept.questions)
+        first_look = self.trained(train if kept is None else kept.questions)
         audited, after = self.score_after(train, test)
         self.say("check of everything that the run has left")
-        report = join([check(self.folder), *reports, audited], scope=str(self.folder))
+        report = join([check(self.folder), first_look, audited], scope=str(self.folder))
         results = Results(before, before_cot, after, kept, report)
         write_results(self.folder, results)
         return results
@@ -137,21 +137,19 @@ class _Run:
         self.say(f"  {kept}")
         return kept
 
-    def trained(self, questions: Sequence[Question]) -> list[Report]:
+    def trained(self, questions: Sequence[Question]) -> Report:
         """Train unless an earlier start has done so; what was found before the first step."""
-        plan = self.plan
-        if (self.folder / STATE_FILE).exists():
-            self.say("the adapter was trained before")
-            return []
-        self.say(f"training, {plan.steps} steps on {len(questions)} questions")
         trainer = self.trainer(questions)
         first_look = preflight(trainer)
-        guard = TrainGuardCallback()
-        trainer.add_callback(guard)
+        if (self.folder / STATE_FILE).exists():
+            self.say("the adapter was trained before")
+            return first_look
+        self.say(f"training, {self.plan.steps} steps on {len(questions)} questions")
+        trainer.add_callback(TrainGuardCallback())  # its record is checked with the folder
         trainer.train(resume_from_checkpoint=last_whole_checkpoint(self.folder))
         save(trainer, self.folder)
         self.fault.saved(self.folder)
-        return [first_look, guard.report]
+        return first_look
 
     def trainer(self, questions: Sequence[Question]) -> Trainer:
         plan = self.plan
