@@ -29,9 +29,9 @@ from trainguard.reference.terminal import quiet
 from trainguard.reference.units import Question, splits
 from trainguard.report import text
 
-STEPS = 60
-LOGGING_STEPS = 10
-TRAIN, VALID = 600, 100
+STEPS = 150
+LOGGING_STEPS = 25
+TRAIN, VALID = 2000, 100
 RULE = "-" * 88
 
 
