@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainguard.reference.prompts import EXAMPLE
 from trainguard.reference.units import (
     DIMENSIONS,
     Conversion,
@@ -61,6 +62,13 @@ def test_the_working_is_arithmetic_that_ends_in_the_result():
             assert float(right) == pytest.approx(exact, rel=5.1e-3)
         assert float(fact.steps[-1].split(" = ")[1]) == fact.result
         assert fact.working.endswith(f"So it is {format_number(fact.result)} {fact.target}.")
+
+
+def test_the_worked_example_of_the_prompt_is_right_and_not_held_out():
+    (fact,) = [f for f in conversions() if (f.value, f.source, f.target) == read(EXAMPLE)]
+    assert not fact.is_held_out
+    assert fact.result == EXAMPLE.answer == parse_answer(EXAMPLE.reasoning)
+    assert EXAMPLE.reasoning == f" {fact.working} {format_answer(fact.result)}"
 
 
 def test_a_fifth_is_held_out_and_never_trained_on():

@@ -12,12 +12,13 @@ from typing import Any
 import click
 
 from trainguard.cli.output import has_colour, print_report
+from trainguard.reference.plan import TINY, Plan
 
 REAL_MODEL = "HuggingFaceTB/SmolLM2-360M-Instruct"
 
 _model = click.option(
     "--model",
-    default="tiny",
+    default=TINY,
     show_default=True,
     metavar="NAME",
     help=f"A hub name such as {REAL_MODEL}, a local folder, or tiny for the embedded model.",
@@ -31,7 +32,7 @@ _adapter = click.option(
 _seed = click.option("--seed", type=int, default=0, show_default=True)
 _cot = click.option("--cot", is_flag=True, help="Put a worked example before each question.")
 _tokens = click.option(
-    "--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True
+    "--max-new-tokens", type=click.IntRange(min=1), default=Plan.max_new_tokens, show_default=True
 )
 
 
@@ -62,9 +63,9 @@ def _count(name: str, default: int, text: str = "") -> Callable[..., Any]:
 
 def _sizes(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        _count("--test", 300, "Test questions."),
-        _count("--valid", 100, "Validation questions."),
-        _count("--train", 2000, "Training questions."),
+        _count("--test", Plan.test, "Test questions."),
+        _count("--valid", Plan.valid, "Validation questions."),
+        _count("--train", Plan.train, "Training questions."),
     ):
         command = option(command)
     return command
@@ -98,23 +99,23 @@ def _training(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--fault", default="", metavar="NAME", help="Plant a fault, to see it named."),
         _seed,
         _tokens,
-        _count("--save-steps", 100, "Steps between checkpoints."),
+        _count("--save-steps", Plan.save_steps, "Steps between checkpoints."),
         click.option("--gradient-checkpointing", is_flag=True),
         click.option(
             "--megabytes",
             type=click.FloatRange(min=0, min_open=True),
-            default=100.0,
+            default=Plan.megabytes,
             show_default=True,
             help="What the adapter may weigh; its rank is lowered until it fits.",
         ),
-        _count("--rank", 16),
-        _count("--batch-size", 32),
+        _count("--rank", Plan.rank),
+        _count("--batch-size", Plan.batch_size),
         click.option(
             "--learning-rate",
             type=click.FloatRange(min=0, min_open=True),
             help="By default 5e-3 for the tiny model, 2e-4 for any other.",
         ),
-        _count("--steps", 400),
+        _count("--steps", Plan.steps),
         _sizes,
         click.option(
             "--data",
@@ -145,11 +146,11 @@ def sft(**options: Any) -> None:
 @train.command()
 @_training
 @click.option("--sampler", default="", metavar="NAME", help="Another model to sample from.")
-@_count("--samples", 12, "Samples of reasoning for each question.")
+@_count("--samples", Plan.samples, "Samples of reasoning for each question.")
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
-    default=0.8,
+    default=Plan.temperature,
     show_default=True,
 )
 def rft(**options: Any) -> None:
@@ -164,7 +165,7 @@ def rft(**options: Any) -> None:
 def _run(method: str, *, folder: Path, data: str | None, fault: str, **options: Any) -> None:
     with _told():
         from trainguard.reference.faults import named
-        from trainguard.reference.run import Plan, run
+        from trainguard.reference.run import run
         from trainguard.reference.terminal import quiet
 
         if fault:
@@ -172,7 +173,7 @@ def _run(method: str, *, folder: Path, data: str | None, fault: str, **options: 
                 raise ValueError("--fault and --adapter: a fault is planted into a new adapter")
             click.echo(f"planted: {named(fault, method).summary}")
         plan = Plan(method=method, data=data or "", fault=fault, **options)  # type: ignore[arg-type]
-        with quiet(one_thread=plan.model == "tiny"):
+        with quiet(one_thread=plan.model == TINY):
             results = run(plan, folder, cache_folder(), say=click.echo)
     click.echo(f"\nbefore: {results.before}\n   cot: {results.before_cot}\nafter:  {results.after}")
     click.echo(f"\nEverything is in {folder}: metrics.json, report.txt, wrong.txt, curves.svg\n")
@@ -204,7 +205,7 @@ def benchmark(
         from trainguard.reference.run import audited_score, load_model
         from trainguard.reference.terminal import quiet
 
-        with quiet(one_thread=model == "tiny"):
+        with quiet(one_thread=model == TINY):
             loaded = load_model(model, cache_folder(), adapter)
             llm = LLM(*loaded, cot=cot, max_new_tokens=max_new_tokens)
             report, score = audited_score(llm, read_questions(data)[:limit])
@@ -223,7 +224,9 @@ def benchmark(
 @_cot
 @_tokens
 @_count("--samples", 1, "Continuations of each question; more than one are drawn at random.")
-@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), default=0.8)
+@click.option(
+    "--temperature", type=click.FloatRange(min=0, min_open=True), default=Plan.temperature
+)
 @_seed
 def generate(
     questions: tuple[str, ...],
@@ -244,7 +247,7 @@ def generate(
         from trainguard.reference.terminal import quiet
         from trainguard.reference.units import format_number
 
-        with quiet(one_thread=model == "tiny"):
+        with quiet(one_thread=model == TINY):
             loaded = load_model(model, cache_folder(), adapter)
             llm = LLM(*loaded, cot=cot, max_new_tokens=max_new_tokens)
             if samples > 1:

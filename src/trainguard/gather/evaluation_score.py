@@ -63,7 +63,7 @@ class Training:
 
     def _rare(self, words: Iterable[str]) -> set[str]:
         most = RARE * self._rows
-        return {word for word in words if word.isalpha() and self._rows_with[word] <= most}
+        return {word for word in words if not word.isdecimal() and self._rows_with[word] <= most}
 
     def look_up(self, question: Any) -> Any:
         """The most frequent answer to the question's numbers; None if they do not occur."""

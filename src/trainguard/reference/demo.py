@@ -18,6 +18,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from trainguard import TrainGuardCallback, check
+from trainguard.engine import join
 from trainguard.findings import Report, Severity
 from trainguard.reference.benchmark import LLM, benchmark
 from trainguard.reference.faults_in_scores import looked_up
@@ -165,11 +166,7 @@ def healthy(demo: Demo) -> tuple[str, Report]:
     with stage("benchmark, audited"):
         scored, after = audited_score(LLM(trainer.model, trainer.processing_class), demo.valid)
     print(f"  before training: {before}\n  after training:  {after}")
-    both = Report(
-        findings=trained.findings + scored.findings,
-        checked=tuple(sorted({*trained.checked, *scored.checked})),
-        subjects=trained.subjects + scored.subjects,
-    )
+    both = join([trained, scored], scope="healthy")
     demo.show(both)
     return "", both
 

@@ -102,8 +102,7 @@ def _open_samples(
 ) -> list[list[str]]:
     """The samples of whole batches; what was written after them is cut off."""
     first = _line(header)
-    if not path.exists() or not path.read_bytes().endswith(b"\n"):
-        path.touch()
+    path.touch()
     lines = [line for line in path.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
     if not lines:
         path.write_bytes(first)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -25,6 +24,7 @@ from trainguard.reference.benchmark import LLM, BenchmarkResult, benchmark
 from trainguard.reference.data import SPLITS, datagen, read_questions, write_questions
 from trainguard.reference.faults import FAULTS, Fault
 from trainguard.reference.model import load, pretrained
+from trainguard.reference.plan import TINY, Plan
 from trainguard.reference.prompts import completion, direct_prompt
 from trainguard.reference.rft import Kept, draw, reject
 from trainguard.reference.run_folder import Results, claimed, write_results
@@ -37,44 +37,10 @@ from trainguard.reference.sft import (
 )
 from trainguard.reference.units import Question, is_right
 
-TINY = "tiny"
 LEARNING_RATES = {TINY: 5e-3}
 LEARNING_RATE = 2e-4
 SAMPLED_AT_ONCE = 192
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is to do; the defaults suit the tiny model."""
-
-    method: Literal["sft", "rft"] = "sft"
-    model: str = TINY
-    """A hub name, a local folder, or "tiny" for the embedded model."""
-    adapter: str = ""
-    """An adapter to go on with, such as the folder of an earlier run."""
-    sampler: str = ""
-    """The model that is sampled (rft); the model itself if left out."""
-    data: str = ""
-    """A folder of questions; written into the run's own folder if left out."""
-    train: int = 2000
-    valid: int = 100
-    test: int = 300
-    steps: int = 400
-    learning_rate: float | None = None
-    """5e-3 for the tiny model and 2e-4 for any other if left out."""
-    batch_size: int = 32
-    rank: int = 16
-    """The rank of a new adapter, or the largest below it that fits into `megabytes`."""
-    megabytes: float = 100.0
-    gradient_checkpointing: bool = False
-    save_steps: int = 100
-    samples: int = 12
-    temperature: float = 0.8
-    max_new_tokens: int = 64
-    seed: int = 0
-    fault: str = ""
-    """A key of `FAULTS` to plant."""
 
 
 def run(plan: Plan, folder: Path, cache: Path, say: Say = lambda text: None) -> Results:
@@ -115,11 +81,10 @@ class _Run:
     def scores_before(self, test: Sequence[Question]) -> tuple[BenchmarkResult, BenchmarkResult]:
         self.say(f"score of {self.plan.model} before training")
         model, tokenizer = self.model()
-        scores = [
-            benchmark(self.llm(model, tokenizer, cot), test, len(test)) for cot in (False, True)
-        ]
-        self.say(f"  asked plainly:     {scores[0]}\n  chain of thought:  {scores[1]}")
-        return scores[0], scores[1]
+        plain = benchmark(self.llm(model, tokenizer), test, len(test))
+        cot = benchmark(self.llm(model, tokenizer, cot=True), test, len(test))
+        self.say(f"  asked plainly:     {plain}\n  chain of thought:  {cot}")
+        return plain, cot
 
     def sampled(self, questions: Sequence[Question]) -> Kept:
         plan = self.plan

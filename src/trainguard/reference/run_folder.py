@@ -35,9 +35,13 @@ from trainguard.report import text
 from trainguard.report.curves import Panel, curves
 
 if TYPE_CHECKING:
-    from trainguard.reference.run import Plan
+    from trainguard.reference.plan import Plan
 
-PANELS = {"loss": "loss", "grad_norm": "gradient norm before clipping", "learning_rate": "rate"}
+PANELS = {
+    "loss": "loss",
+    "grad_norm": "gradient norm before clipping",
+    "learning_rate": "learning rate",
+}
 
 
 class OtherRunError(ValueError):

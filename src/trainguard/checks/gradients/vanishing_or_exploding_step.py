@@ -53,6 +53,13 @@ step=1 loss=4.1 lr=0.3 update_ratio=4.9
 steps=2-30 loss=3.9 lr=0.3 update_ratio=0.4
 ```
 
+A hinge loss that every row meets has no gradient left:
+
+```steps
+step=1 loss=1.0 lr=1 grad_norm=1.2 update_ratio=0.9
+steps=2-30 loss=0 lr=1 grad_norm=0 update_ratio=0
+```
+
 ## Source
 Small: the median of five or more updates, at half the highest learning rate or more and after it
 was reached, below 1e-8 (SageMaker Debugger's default): ten thousand of them change the weights by
@@ -60,8 +67,8 @@ at most 1e-4. Full fine-tuning at 1e-7 with Adam measured: 1e-8 to 2e-7. Large: 
 after which every loss, at least sixteen, is above twice all that were before it and above 1 nat. A
 tiny trained model at 20 to 600 times a good learning rate measured: 0.06 to 30. An update of a
 million times the weights' size, at a rate of one or more, needs no more than a loss that is not
-finite after it; one of 0.05 at such a rate, no more than gradients that are exactly zero from some
-step to the end.
+finite after it; one of 0.05 at such a rate, no more than a higher loss whose gradients are exactly
+zero from some step to the end.
 """
 
 from __future__ import annotations
@@ -134,7 +141,7 @@ def vanishing_or_exploding_step(steps: Sequence[StepFacts]) -> Iterator[Finding 
             return
     if (dead := _without_gradients(steps)) is not None:
         for step in steps[: steps.index(dead)]:
-            if _is_beyond(step, LARGE):
+            if _is_beyond(step, LARGE) and _has_not_fallen(step, dead):
                 lost = f"every gradient is exactly zero from {dead.name} on"
                 yield _too_large(steps, step, lost, {})
                 return
@@ -193,6 +200,11 @@ def _is_beyond(step: StepFacts, ratio: float = CERTAINLY_LARGE) -> bool:
     if step.update_ratio is None or max(step.learning_rates or (0.0,)) < 1.0:
         return False
     return not step.update_ratio < ratio  # of infinite weights: NaN
+
+
+def _has_not_fallen(step: StepFacts, dead: StepFacts) -> bool:
+    """Whether the loss says that the zeros are a wreck: a hinge loss that is met has none left."""
+    return step.loss is not None and dead.loss is not None and dead.loss > step.loss
 
 
 def _without_gradients(steps: Sequence[StepFacts]) -> StepFacts | None:
