@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path, PurePath
 from typing import Any
 
 JSON_VERSION = 1
@@ -63,6 +66,12 @@ class Location:
     """File or folder, as the user named it."""
     line: int | None = None
     """Line in the file, from 1."""
+    column: int | None = None
+    """Character in the line, from 1."""
+    end_line: int | None = None
+    """Last line, from 1."""
+    end_column: int | None = None
+    """Character of the last line behind the place, from 1."""
     key: str | None = None
     """Config key, tensor, parameter or attribute."""
     value: str | None = None
@@ -77,6 +86,9 @@ class Location:
         fields = {
             "path": self.path,
             "line": self.line,
+            "column": self.column,
+            "end_line": self.end_line,
+            "end_column": self.end_column,
             "key": self.key,
             "value": self.value,
             "step": self.step,
@@ -110,6 +122,21 @@ class Finding:
     """The run that the subject belongs to; causes explain symptoms within one scope."""
     explained_by: tuple[str, ...] = field(default=(), kw_only=True)
     """Codes of the causes found in the same scope that produce this symptom."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that stay the same while the fault stays where it is.
+
+        They depend on the code, the path, the key and, in source, the text of the line, not on
+        its number, the message or a measured value. Two faults of one check in one place share
+        them.
+        """
+        place = self.location
+        is_source = self.code.startswith("TG8")
+        text = [row.text.strip() for row in place.excerpt if row.marked] if is_source else []
+        parts = (self.code, relative_path(place.path or self.subject), place.key or "", *text)
+        whole = "\0".join(parts).encode("utf-8", "backslashreplace")
+        return hashlib.sha256(whole).hexdigest()[:16]
 
     @property
     def moment(self) -> int:
@@ -244,6 +271,15 @@ def _strict(value: Any) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, bytes):
         return [_strict(item) for item in value]
     return value
+
+
+def relative_path(path: str) -> str:
+    """A path as seen from the working directory, with forward slashes, if it lies below it."""
+    place = PurePath(path)
+    if place.is_absolute():
+        with contextlib.suppress(ValueError):
+            place = place.relative_to(Path.cwd())
+    return place.as_posix()
 
 
 def leading_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -144,9 +144,24 @@ class SourceFacts:
     def at(self, node: ast.AST, key: str | None = None) -> Location:
         """The place of a node, with the line itself."""
         line = getattr(node, "lineno", 1)
-        text = self.lines[line - 1].strip() if line <= len(self.lines) else ""
-        shown = ExcerptLine(label=str(line), text=text[:160], marked=True)
-        return Location(path=self.path, line=line, key=key, excerpt=(shown,))
+        end_line = getattr(node, "end_lineno", None) or line
+        shown = ExcerptLine(label=str(line), text=self._line(line).strip()[:160], marked=True)
+        return Location(
+            path=self.path,
+            line=line,
+            column=self._column(line, getattr(node, "col_offset", 0)),
+            end_line=end_line,
+            end_column=self._column(end_line, getattr(node, "end_col_offset", None) or 0),
+            key=key,
+            excerpt=(shown,),
+        )
+
+    def _line(self, number: int) -> str:
+        return self.lines[number - 1] if number <= len(self.lines) else ""
+
+    def _column(self, line: int, offset: int) -> int:
+        """The character, from 1, at an offset that Python's parser counts in UTF-8 bytes."""
+        return len(self._line(line).encode()[:offset].decode(errors="ignore")) + 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

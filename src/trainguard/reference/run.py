@@ -98,6 +98,11 @@ class _Run:
             llm, questions, path, count=plan.samples, temperature=plan.temperature, seed=plan.seed
         )
         kept = self.fault.kept(reject(questions, samples))
+        if not kept.questions:
+            raise ValueError(
+                f"none of {kept.samples} samples states a right answer, so there is nothing to "
+                f"train on: draw more, or name a better model with --sampler"
+            )
         write_questions(self.folder / "rft.json", kept.questions)
         self.say(f"  {kept}")
         return kept
