@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "trainguard.checks"
+DOCS = "https://trainguard.readthedocs.io/en/latest/"
+"""Where the documentation is published."""
 
 Judge = Callable[..., Iterator[Finding | NotChecked]]
 _J = TypeVar("_J", bound=Judge)
@@ -68,6 +70,12 @@ class Check:
     def summary(self) -> str:
         """The first line of the documentation, without its full stop."""
         return self.doc.partition("\n")[0].rstrip(".")
+
+    @property
+    def url(self) -> str:
+        """The page of the documentation; empty for a plugin's check, which has its own."""
+        is_own = self.judge.__module__.startswith("trainguard.")
+        return f"{DOCS}checks/{self.name}.html" if is_own else ""
 
     @cached_property
     def needs(self) -> tuple[Need, ...]:
