@@ -1,33 +1,39 @@
 """trainguard in pytest: adapters and runs as items, and a fixture that fails on findings.
 
-    pytest --trainguard outputs/            every adapter and run under outputs/ is an item
+    pytest --trainguard outputs/            one item per adapter, run or log and check
+    pytest --trainguard outputs/ -k TG105
 
     def test_sft(trainguard):
         with trainguard.watch(model, optimizer):
             train(model, optimizer)
         trainguard.check("outputs/adapter")
 
-Loading the plugin imports neither torch nor the checks; both wait until they are used.
+Loading the plugin imports neither torch nor the checks; both wait until they are used. The hooks
+are here, what they do is in `trainguard.testing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from trainguard.facts.evidence import Evidence
-    from trainguard.findings import Report
-    from trainguard.integrations.evaluation import EvaluationAudit
-    from trainguard.integrations.loop import LoopGuard
+    from trainguard.testing._fixture import TrainGuardFixture
+
+#: How the id of an item of a file begins; so does an argument that selects some of them.
+PREFIX = "trainguard::"
+MARKER = (
+    "trainguard(select=[...], ignore=[...], fail_on='error'): checks that the fixture `trainguard` "
+    "leaves out or keeps to, and the mildest severity that fails the test"
+)
+_selected = pytest.StashKey[tuple[str, ...]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--trainguard PATH` and `--trainguard-for PURPOSE`."""
+    """Add the options `--trainguard...` and the ini key `trainguard_paths`."""
     group = parser.getgroup("trainguard", "checks of training runs and adapters")
     group.addoption(
         "--trainguard",
@@ -35,7 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="PATH",
-        help="collect every adapter, checkpoint and training run at or under PATH",
+        help="collect what is recognised at or under PATH: one item per adapter, checkpoint, run "
+        "or log and check",
     )
     group.addoption(
         "--trainguard-for",
@@ -44,113 +51,107 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="what these files are about to be used for",
     )
+    for word, meaning in (("select", "keep to"), ("ignore", "leave out")):
+        group.addoption(
+            f"--trainguard-{word}",
+            dest=f"trainguard_{word}",
+            action="append",
+            default=[],
+            metavar="CODES",
+            help=f"checks to {meaning}: codes, prefixes or names, separated by commas",
+        )
+    group.addoption(
+        "--trainguard-fail-on",
+        dest="trainguard_fail_on",
+        choices=["error", "warning", "never"],
+        default="error",
+        help="the mildest severity that fails an item or a test (default: error)",
+    )
+    parser.addini(
+        "trainguard_paths",
+        "what --trainguard collects if pytest is called without files",
+        type="paths",
+        default=[],
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, and take the ids of our own items out of the arguments."""
+    config.addinivalue_line("markers", MARKER)
+    config.stash[_selected] = tuple(arg for arg in config.args if arg.startswith(PREFIX))
+    config.args[:] = [arg for arg in config.args if not arg.startswith(PREFIX)]
+    for path in config.getoption("trainguard_paths"):
+        if not Path(path).exists():
+            raise pytest.UsageError(f"--trainguard: {path} does not exist")
+    if _paths(config) or config.getoption("trainguard_select"):
+        from trainguard.testing._settings import session_settings
+
+        session_settings(config)  # an unknown code is a usage error, in good time
+    elif config.stash[_selected]:
+        raise pytest.UsageError(
+            f"{config.stash[_selected][0]} was not collected: pass --trainguard PATH as well"
+        )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Put one item per recognised adapter or run behind the collected tests."""
-    for path in config.getoption("trainguard_paths"):
-        items.extend(_items(session, Path(path), config.getoption("trainguard_purpose")))
+    """Put the items of files behind the collected tests, before any are deselected."""
+    if paths := _paths(config):
+        from trainguard.testing._items import file_items
+
+        items.extend(file_items(session, paths, config.stash[_selected]))
 
 
-def _items(session: pytest.Session, path: Path, purpose: Any) -> Iterator[pytest.Item]:
-    from trainguard.facts.intent import Intent
-    from trainguard.integrations.files import gather
+def _paths(config: pytest.Config) -> dict[Path, bool]:
+    """What to collect, and whether the user asked for it by an option of this call.
 
-    try:
-        evidences = list(gather(path, Intent(purpose)))
-    except FileNotFoundError as error:
-        raise pytest.UsageError(f"--trainguard: {error}") from None
-    if not evidences:
-        raise pytest.UsageError(f"--trainguard: nothing was recognised to check in {path}")
-    for evidence in evidences:
-        yield EvidenceItem.from_parent(session, name=_name(evidence), evidence=evidence)
+    As with `testpaths`, the configured paths are left alone where pytest is called with files.
+    """
+    named = dict.fromkeys(map(Path, config.getoption("trainguard_paths")), True)
+    is_broad = config.args_source is not pytest.Config.ArgsSource.ARGS
+    if is_broad or config.stash[_selected]:
+        named = {**dict.fromkeys(config.getini("trainguard_paths"), False), **named}
+    return named
 
 
-def _name(evidence: Evidence) -> str:
-    return f"trainguard::{evidence.subject}::{evidence.kind.replace(' ', '-')}"
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """With -v, one line about what is collected."""
+    paths = _paths(config)
+    if not paths or config.get_verbosity() < 1:
+        return None
+    from trainguard import __version__
+
+    fail_on = config.getoption("trainguard_fail_on")
+    return f"trainguard: {__version__}, paths: {', '.join(map(str, paths))}, fails on: {fail_on}"
 
 
-class FindingsError(Exception):
-    """An item's report fails; holds the report."""
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A section with every cause that was found, if there is anything to say."""
+    reports = [one for group in terminalreporter.stats.values() for one in group]
+    properties = [getattr(one, "user_properties", ()) for one in reports]
+    if any(name.startswith("trainguard.") for found in properties for name, _ in found):
+        from trainguard.testing._summary import summary_lines
 
-    def __init__(self, report: Report) -> None:
-        super().__init__(", ".join(cause.code for cause in report.causes))
-        self.report = report
-
-
-class EvidenceItem(pytest.Item):
-    """One adapter or training run; fails on an error finding."""
-
-    def __init__(self, *, evidence: Evidence, **options: Any) -> None:
-        super().__init__(**options)
-        self._evidence = evidence
-
-    def runtest(self) -> None:
-        """Judge the evidence; raises FindingsError."""
-        from trainguard.engine import judge
-
-        report = judge([self._evidence])
-        for finding in report.findings:
-            self.user_properties.append((f"trainguard.{finding.code}", finding.message))
-        if report.exit_code:
-            raise FindingsError(report)
-
-    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        """The diagnosis as `trainguard check` prints it, without a traceback."""
-        if isinstance(excinfo.value, FindingsError):
-            return _text(excinfo.value.report)
-        return super().repr_failure(excinfo, style)
-
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        """The subject's path and the item's name."""
-        return Path(self._evidence.subject), None, self.name
+        terminalreporter.section("trainguard")
+        for line, markup in summary_lines(reports):
+            terminalreporter.write_line(line, **markup)
 
 
-class TrainGuardFixture:
-    """What the `trainguard` fixture gives: each method fails the test on an error finding."""
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Explain `assert report.findings == ()` with the frames of what was found."""
+    if op != "==" or "trainguard.findings" not in sys.modules:
+        return None
+    from trainguard.testing._explanation import compared_findings
 
-    def check(self, *paths: str | Path, **options: Any) -> Report:
-        """Check files as `trainguard.check` does; returns the report of clean ones."""
-        from trainguard.integrations.files import check
-
-        report = check(*paths, **options)
-        _require_clean(report)
-        return report
-
-    @contextmanager
-    def watch(self, model: Any, optimizer: Any, **options: Any) -> Iterator[LoopGuard]:
-        """Watch a loop as `trainguard.watch` does; the report is judged when the block ends."""
-        from trainguard.integrations.loop import watch
-
-        with watch(model, optimizer, **options) as guard:
-            yield guard
-        _require_clean(guard.report)
-
-    @contextmanager
-    def audit_evaluation(self, llm: Any, **options: Any) -> Iterator[EvaluationAudit]:
-        """Audit a score as `trainguard.audit_evaluation` does; judged when the block ends."""
-        from trainguard.integrations.evaluation import audit_evaluation
-
-        with audit_evaluation(llm, **options) as audit:
-            yield audit
-        _require_clean(audit.report)
+    return compared_findings(left, right)
 
 
 @pytest.fixture
-def trainguard() -> TrainGuardFixture:
+def trainguard(request: pytest.FixtureRequest) -> TrainGuardFixture:
     """Checks files, watches loops and audits scores; an error finding fails the test."""
-    return TrainGuardFixture()
+    from trainguard.testing._fixture import TrainGuardFixture
+    from trainguard.testing._settings import test_settings
 
-
-def _require_clean(report: Report) -> None:
-    if report.exit_code:
-        pytest.fail(_text(report), pytrace=False)
-
-
-def _text(report: Report) -> str:
-    from trainguard.report import text
-
-    return text.full(report)
+    return TrainGuardFixture(request.node, test_settings(request.node))
