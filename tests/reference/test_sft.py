@@ -7,7 +7,7 @@ from transformers import DataCollatorForSeq2Seq, TrainerCallback
 
 from trainguard.reference.benchmark import LLM, benchmark
 from trainguard.reference.model import build_model, build_tokenizer, load
-from trainguard.reference.sft import encode, rank_within, train_sft, wrap_lora
+from trainguard.reference.sft import build_trainer, encode, rank_within, train_sft, wrap_lora
 from trainguard.reference.units import Question, generate, splits
 
 TOKENIZER = build_tokenizer()
@@ -156,24 +156,41 @@ def test_a_budget_below_rank_one_is_refused():
         rank_within(build_model(TOKENIZER, 0), megabytes=0.001)
 
 
-def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_killed(tmp_path: Path):
+class KilledAtStep5(TrainerCallback):
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+
+
+class KilledAtTheEnd(TrainerCallback):
+    """After the last checkpoint, and before the adapter is saved."""
+
+    def on_train_end(self, *_args, **_kwargs):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("killed", [KilledAtStep5, KilledAtTheEnd])
+def test_a_resumed_run_ends_as_one_that_was_not_killed(tmp_path: Path, killed):
     questions = generate(64, seed=0)
     options = {"steps": 6, "save_strategy": "steps", "save_steps": 2}
 
-    class Killed(TrainerCallback):
-        def on_step_end(self, args, state, control, **_):
-            if state.global_step == 5:
-                raise KeyboardInterrupt
-
-    def run(name: str, **more) -> bytes:
+    def run(name: str, **more) -> tuple[bytes, list[float]]:
         model = build_model(TOKENIZER, 0)
-        train_sft(model, TOKENIZER, questions, tmp_path / name, **options, **more)
-        return (tmp_path / name / "adapter_model.safetensors").read_bytes()
+        trainer = train_sft(model, TOKENIZER, questions, tmp_path / name, **options, **more)
+        return (tmp_path / name / "adapter_model.safetensors").read_bytes(), losses(trainer)
 
     whole = run("whole")
     with pytest.raises(KeyboardInterrupt):
-        run("killed", callbacks=[Killed()])
-    torn = tmp_path / "killed" / "checkpoint-6"
+        run("killed", callbacks=[killed()])
+    torn = tmp_path / "killed" / "checkpoint-7"
     torn.mkdir()
-    (torn / "trainer_state.json").write_text('{"global_step": 6, "log_hist')
+    (torn / "trainer_state.json").write_text('{"global_step": 7, "log_hist')
     assert run("killed", resume=True) == whole
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_training_has_a_progress_bar_on_a_terminal_only(tmp_path, monkeypatch, terminal: bool):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    trainer = build_trainer(build_model(TOKENIZER, 0), TOKENIZER, [QUESTION], tmp_path)
+    shown = {type(callback).__name__ for callback in trainer.callback_handler.callbacks}
+    assert ("ProgressCallback" in shown) is terminal

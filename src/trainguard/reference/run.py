@@ -28,13 +28,7 @@ from trainguard.reference.plan import TINY, Plan
 from trainguard.reference.prompts import completion, direct_prompt
 from trainguard.reference.rft import Kept, draw, reject
 from trainguard.reference.run_folder import Results, claimed, write_results
-from trainguard.reference.sft import (
-    STATE_FILE,
-    build_trainer,
-    last_whole_checkpoint,
-    rank_within,
-    save,
-)
+from trainguard.reference.sft import STATE_FILE, build_trainer, finish, rank_within
 from trainguard.reference.units import Question, is_right
 
 LEARNING_RATES = {TINY: 5e-3}
@@ -116,8 +110,7 @@ class _Run:
             return first_look
         self.say(f"training, {self.plan.steps} steps on {len(questions)} questions")
         trainer.add_callback(TrainGuardCallback())  # its record is checked with the folder
-        trainer.train(resume_from_checkpoint=last_whole_checkpoint(self.folder))
-        save(trainer, self.folder)
+        finish(trainer, self.folder)
         self.fault.saved(self.folder)
         return first_look
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -49,11 +51,22 @@ def train_sft(
     trainer = build_trainer(model, tokenizer, questions, output_dir, **options)
     for callback in callbacks:
         trainer.add_callback(callback)
-    # A checkpoint of an adapter is loaded with `is_trainable=True` by the Trainer itself.
-    checkpoint = last_whole_checkpoint(Path(output_dir)) if resume else None
-    trainer.train(resume_from_checkpoint=checkpoint)
-    save(trainer, Path(output_dir))
+    finish(trainer, Path(output_dir), resume=resume)
     return trainer
+
+
+def finish(trainer: Trainer, folder: Path, *, resume: bool = True) -> None:
+    """Train to the last step, from the last whole checkpoint if there is one, and save."""
+    checkpoint = last_whole_checkpoint(folder) if resume else None
+    state = TrainerState.load_from_json(f"{checkpoint}/{STATE_FILE}") if checkpoint else None
+    if state and state.global_step >= trainer.args.max_steps:
+        # Killed after the last step. The Trainer would take one more.
+        trainer.model.load_adapter(checkpoint, "default", is_trainable=True)
+        trainer.state = state
+    else:
+        # It loads the adapter of a checkpoint with `is_trainable=True`, too.
+        trainer.train(resume_from_checkpoint=checkpoint)
+    save(trainer, folder)
 
 
 def build_trainer(
@@ -89,7 +102,7 @@ def build_trainer(
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",
-        "disable_tqdm": True,
+        "disable_tqdm": not sys.stderr.isatty(),
         "dataloader_pin_memory": False,  # gains nothing on batches this small
         "seed": seed,
         # Autocast only: weights stay in float32, where small updates are not rounded away.
