@@ -10,6 +10,7 @@ import click
 
 from trainguard import __version__
 from trainguard.cli.audit import audit
+from trainguard.cli.new import new
 from trainguard.cli.output import has_colour, print_report
 from trainguard.cli.reference import benchmark, datagen, generate, train
 from trainguard.findings import Severity
@@ -115,7 +116,7 @@ def check(
     sys.exit(report.exit_code)
 
 
-for command in (audit, datagen, train, benchmark, generate):
+for command in (audit, datagen, train, benchmark, generate, new):
     main.add_command(command)
 
 

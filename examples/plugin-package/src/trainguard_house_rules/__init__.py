@@ -1,0 +1,1 @@
+"""trainguard-house-rules: checks for trainguard."""
