@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePath
@@ -125,16 +125,23 @@ class Finding:
 
     @property
     def fingerprint(self) -> str:
+        """`fingerprint_from` the working directory."""
+        return self.fingerprint_from(Path())
+
+    def fingerprint_from(self, root: Path) -> str:
         """Sixteen hex digits that stay the same while the fault stays where it is.
 
         They depend on the code, the path, the key and, in source, the text of the line, not on
         its number, the message or a measured value. Two faults of one check in one place share
         them.
+
+        Args:
+            root: the folder that the path is taken relative to, if it lies below it.
         """
         place = self.location
         is_source = self.code.startswith("TG8")
         text = [row.text.strip() for row in place.excerpt if row.marked] if is_source else []
-        parts = (self.code, relative_path(place.path or self.subject), place.key or "", *text)
+        parts = (self.code, relative_path(place.path or self.subject, root), place.key or "", *text)
         whole = "\0".join(parts).encode("utf-8", "backslashreplace")
         return hashlib.sha256(whole).hexdigest()[:16]
 
@@ -176,11 +183,11 @@ class NotChecked:
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """A finding that a comment took out of the report."""
+    """A finding that a comment or a setting took out of the report."""
 
     finding: Finding
     reason: str
-    """What the comment says; empty if it gives no reason."""
+    """What the comment says, or which setting it is; empty if the comment gives no reason."""
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as JSON values."""
@@ -195,6 +202,10 @@ class Subject:
     kind: str
 
 
+#: How a report is shown, as "text" and as "html": `trainguard.report.display` says it.
+PRESENTERS: dict[str, Callable[[Report], str]] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """Everything one look found, and what it could not look at."""
@@ -205,11 +216,25 @@ class Report:
     not_checked: tuple[NotChecked, ...] = ()
     subjects: tuple[Subject, ...] = ()
     suppressed: tuple[Suppressed, ...] = ()
-    """Findings that comments took out; they explain nothing and fail nothing."""
+    """Findings that comments or settings took out; they explain nothing and fail nothing."""
+    known: tuple[Finding, ...] = ()
+    """Findings of the user's baseline; they explain nothing and fail nothing."""
     notes: tuple[str, ...] = ()
     """What was measured or declared and is no finding, such as a score with its interval."""
     fail_on: Severity | None = Severity.ERROR
     """The mildest severity that fails; None never fails."""
+
+    def __str__(self) -> str:
+        """The report as a terminal shows it, without colours."""
+        return PRESENTERS["text"](self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a piece of HTML."""
+        return PRESENTERS["html"](self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows in a terminal: the text."""
+        printer.text(str(self))
 
     @property
     def causes(self) -> tuple[Finding, ...]:
@@ -246,6 +271,7 @@ class Report:
             "checked": list(self.checked),
             "not_checked": [entry.to_dict() for entry in self.not_checked],
             "suppressed": [entry.to_dict() for entry in self.suppressed],
+            "known": [finding.to_dict() for finding in self.known],
             "notes": list(self.notes),
             "summary": {
                 **{severity.value: self.count(severity) for severity in Severity},
@@ -273,13 +299,17 @@ def _strict(value: Any) -> Any:
     return value
 
 
-def relative_path(path: str) -> str:
-    """A path as seen from the working directory, with forward slashes, if it lies below it."""
-    place = PurePath(path)
-    if place.is_absolute():
-        with contextlib.suppress(ValueError):
-            place = place.relative_to(Path.cwd())
-    return place.as_posix()
+def relative_path(path: str, root: Path = Path()) -> str:
+    """A path as seen from a folder, with forward slashes, if it lies below it.
+
+    Args:
+        path: as the user named it: relative to the working directory, or absolute.
+        root: the folder; the working directory by default.
+    """
+    place = PurePath(os.path.normpath(path))
+    top = Path(os.path.normpath(root.absolute()))
+    whole = Path.cwd() / place
+    return (whole.relative_to(top) if whole.is_relative_to(top) else place).as_posix()
 
 
 def leading_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:

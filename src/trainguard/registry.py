@@ -2,7 +2,8 @@
 
 A check is a generator over facts. Its parameters' annotations say which facts it needs:
 `AdapterConfig` one record, `Sequence[StepFacts]` all records of a kind, `X | None` a record that
-it can do without. Its module's docstring is its documentation and its first test.
+it can do without. A keyword-only parameter with a default is a threshold, which a user may set.
+Its module's docstring is its documentation and its first test.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import pkgutil
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.failure import Failure
+from trainguard.facts.suppression import UnusedSuppression
 from trainguard.findings import Finding, NotChecked, Precision, Severity
 
 if TYPE_CHECKING:
@@ -55,6 +57,10 @@ class Check:
     precision: Precision
     explains: tuple[str, ...]
     judge: Judge
+    forced: Severity | None = None
+    """What a user wants the severity of every finding to be."""
+    chosen: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Thresholds that a user has set."""
 
     @property
     def name(self) -> str:
@@ -81,12 +87,39 @@ class Check:
     def needs(self) -> tuple[Need, ...]:
         """What the judge's parameters ask for."""
         hints = typing.get_type_hints(self.judge)
-        return tuple(_need(name, hints[name]) for name in inspect.signature(self.judge).parameters)
+        return tuple(
+            _need(name, hints[name])
+            for name, parameter in self._parameters.items()
+            if parameter.default is inspect.Parameter.empty
+        )
+
+    @cached_property
+    def thresholds(self) -> Mapping[str, float]:
+        """The numbers that a user may set, with their defaults."""
+        return {
+            name: parameter.default
+            for name, parameter in self._parameters.items()
+            if parameter.default is not inspect.Parameter.empty
+        }
+
+    @property
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        return inspect.signature(self.judge).parameters
 
     @property
     def reports_failures(self) -> bool:
         """Whether this is the check that reports what trainguard could not look at."""
         return any(need.kind is Failure for need in self.needs)
+
+    @property
+    def reports_suppressions(self) -> bool:
+        """Whether this is the check that reports comments that suppress nothing."""
+        return any(need.kind is UnusedSuppression for need in self.needs)
+
+    @property
+    def reports_on_us(self) -> bool:
+        """Whether it judges what came of the other checks, after them."""
+        return self.reports_failures or self.reports_suppressions
 
     def missing(self, evidence: Evidence) -> tuple[type, ...]:
         """The kinds of facts that this check needs and the evidence has not."""
@@ -99,7 +132,7 @@ class Check:
     def run(self, evidence: Evidence) -> Iterator[Finding | NotChecked]:
         """Judge the evidence; every finding comes out signed with this check's code and name."""
         arguments = {need.name: evidence.facts.get(need.kind) for need in self.needs}
-        for verdict in self.judge(**arguments):
+        for verdict in self.judge(**arguments, **self.chosen):
             if isinstance(verdict, NotChecked):
                 yield replace(verdict, code=self.code, subject=evidence.subject)
             else:
@@ -114,7 +147,8 @@ class Check:
             code=self.code,
             name=self.name,
             # A finding may be milder than its check, never graver.
-            severity=max(finding.severity, self.severity, key=lambda severity: severity.rank),
+            severity=self.forced
+            or max(finding.severity, self.severity, key=lambda severity: severity.rank),
             precision=finding.precision or self.precision,
             location=location,
             subject=evidence.subject,
@@ -203,7 +237,8 @@ class UnknownCheckError(ValueError):
 
         words = [word for known in all_checks() for word in (known.name, known.code)]
         near = difflib.get_close_matches(wanted, words, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}" if near else "; `trainguard checks` lists them"
+        self.nearest = near[0] if near else ""
+        hint = f"; did you mean {self.nearest}" if near else "; `trainguard checks` lists them"
         super().__init__(f"no check is called {wanted}{hint}")
 
 
@@ -226,7 +261,7 @@ def select(chosen: Iterable[str] = (), ignored: Iterable[str] = ()) -> tuple[Che
     Raises:
         UnknownCheckError: a word matches no check.
     """
-    wanted, unwanted = _matching(chosen), _matching(ignored)
+    wanted, unwanted = _all_matching(chosen), _all_matching(ignored)
     return tuple(
         known
         for known in all_checks()
@@ -235,16 +270,21 @@ def select(chosen: Iterable[str] = (), ignored: Iterable[str] = ()) -> tuple[Che
     )
 
 
-def _matching(words: Iterable[str]) -> set[str]:
-    return {code for word in words for code in _codes(word)}
+def _all_matching(words: Iterable[str]) -> set[str]:
+    return {code for word in words for code in matching(word)}
 
 
-def _codes(word: str) -> list[str]:
-    codes = [
+def matching(word: str) -> frozenset[str]:
+    """The codes of the checks that a code, a prefix of codes or a name selects.
+
+    Raises:
+        UnknownCheckError: there is none.
+    """
+    codes = frozenset(
         known.code
         for known in all_checks()
         if known.code.startswith(word.upper()) or known.name == word.lower()
-    ]
+    )
     if not codes or not word:
         raise UnknownCheckError(word)
     return codes

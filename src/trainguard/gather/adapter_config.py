@@ -26,13 +26,26 @@ def read_config(folder: Path) -> AdapterConfig:
     path = folder / CONFIG_NAME
     try:
         with open_regular(path) as file:
-            content = _read_all(file.read(LARGEST + 1))
+            content = file.read(LARGEST + 1)
     except OSError as error:
         raise failed(error) from None
-    text = _decode(content)
+    return parse_config(content, str(path))
+
+
+def parse_config(content: bytes, path: str) -> AdapterConfig:
+    """The config that some bytes hold.
+
+    Args:
+        content: the file as a whole, or more than `LARGEST` bytes of it.
+        path: as messages name it.
+
+    Raises:
+        UnreadableError: it is too large, or not a JSON object.
+    """
+    text = _decode(_read_all(content))
     pairs = _parse(text, content)
     return AdapterConfig(
-        path=str(path),
+        path=path,
         values=dict(pairs),
         lines=key_lines(text),
         source=tuple(text.splitlines()),
@@ -70,7 +83,6 @@ def _parse(text: str, content: bytes) -> list[tuple[str, Any]]:
         return dict(pairs)
 
     try:
-        demand_few_values(content)
         demand_few_values(content)
         values = json.loads(text, object_pairs_hook=remember)
     except json.JSONDecodeError as error:

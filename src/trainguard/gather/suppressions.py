@@ -32,6 +32,7 @@ def suppressions(text: str) -> Iterator[Suppression]:
             names=tuple(name.strip() for name in found["names"].split(",") if name.strip()),
             reason=found["reason"].strip(),
             line=None if found["file"] else about,
+            written=number,
         )
 
 

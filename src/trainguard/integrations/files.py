@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from trainguard.baseline import Baseline
+from trainguard.config import Settings
 from trainguard.engine import judge
 from trainguard.facts.adapter import AdapterFiles
 from trainguard.facts.evidence import Evidence
@@ -24,7 +26,6 @@ from trainguard.gather.log_files import may_be_log
 from trainguard.gather.pickle_files import scan_folder
 from trainguard.gather.run import FOLDER, STATE_FILE, STEPS_FILE, run_evidence, run_record
 from trainguard.gather.source_files import SUFFIXES, may_be_source
-from trainguard.registry import select
 
 STDIN = "-"
 """The subject that stands for standard input."""
@@ -42,12 +43,15 @@ def check(
     chosen: Iterable[str] = (),
     ignored: Iterable[str] = (),
     fail_on: Severity | None = Severity.ERROR,
+    settings: Settings | None = None,
+    baseline: Baseline | None = None,
+    stdin_name: str | None = None,
 ) -> Report:
     """Check every adapter, model, checkpoint and run at or under some paths, or live models.
 
     Args:
-        subjects: files, folders or torch modules; "-" is a log on standard input; the current
-            folder if there are none.
+        subjects: files, folders or torch modules; "-" is a log, a script or a config on standard
+            input; the current folder if there are none.
         purpose: what the files are about to be used for, "train" or "infer"; None if unknown.
         target: the program that will load the adapters; None stands for PEFT.
         base: folder of the adapters' base model, whose headers they are compared with; None
@@ -57,16 +61,28 @@ def check(
         chosen: codes, code prefixes or names of the checks to run; all if empty.
         ignored: codes, code prefixes or names to leave out.
         fail_on: the mildest severity that makes the report's exit code 1; None never does.
+        settings: of the project, as `trainguard.config.discover` reads them; they take the place
+            of `chosen`, `ignored` and `fail_on`. Without them no settings are read.
+        baseline: accepted findings, which are reported apart.
+        stdin_name: what a file with the content of standard input would be called; None decides
+            by the content.
 
     Raises:
         FileNotFoundError: a path does not exist, or standard input is closed.
         UnknownCheckError: `chosen` or `ignored` matches no check.
     """
-    checks = select(chosen, ignored)
-    intent = Intent(purpose, target)
-    looked_for = Wanted(intent, base, tuple(map(Path, against)))
+    own = settings or Settings(select=tuple(chosen), ignore=tuple(ignored), fail_on=fail_on)
+    looked_for = Wanted(
+        Intent(purpose, target), base, tuple(map(Path, against)), own.excludes, stdin_name
+    )
     evidences = (e for subject in subjects or (".",) for e in _of(subject, looked_for))
-    return judge(evidences, checks, fail_on=fail_on)
+    return judge(
+        evidences,
+        own.selected,
+        fail_on=own.fail_on,
+        excused=own.excused,
+        is_known=baseline.holds if baseline is not None else lambda finding: False,
+    )
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,8 @@ class Wanted:
     intent: Intent
     base: str | Path | None = None
     against: tuple[Path, ...] = ()
+    excludes: Callable[[Path], bool] = lambda path: False
+    stdin_name: str | None = None
 
 
 def _of(subject: Any, wanted: Wanted) -> Iterator[Evidence]:
@@ -87,48 +105,40 @@ def _of(subject: Any, wanted: Wanted) -> Iterator[Evidence]:
     elif subject == STDIN:
         if sys.stdin is None:
             raise FileNotFoundError("standard input is closed")
-        from trainguard.gather.logs import stream_evidence
+        from trainguard.gather.stdin import stdin_evidence
 
-        yield from stream_evidence(sys.stdin.buffer, "<stdin>")
+        yield from stdin_evidence(sys.stdin.buffer, wanted.stdin_name, wanted.intent)
     else:
-        yield from gather(Path(subject), wanted.intent, wanted.base, wanted.against)
+        yield from gather(Path(subject), wanted)
 
 
-def gather(
-    path: Path,
-    intent: Intent,
-    base: str | Path | None = None,
-    against: Sequence[Path] = (),
-) -> Iterator[Evidence]:
+def gather(path: Path, wanted: Wanted) -> Iterator[Evidence]:
     """The facts of everything recognised at or under a path, in a stable order.
 
-    Args:
-        path: a file or a folder.
-        intent: what the files are about to be used for.
-        base: folder of the adapters' base model; None takes the one that their configs name.
-        against: data files that are held out for evaluation.
+    A path that the user names is looked at even where it is excluded from folders.
 
     Raises:
         FileNotFoundError: a path does not exist.
     """
-    for named in (path, *against):
+    for named in (path, *wanted.against):
         if not named.exists():
             raise FileNotFoundError(f"{named} does not exist")
-    found = _file(path, intent, against) if path.is_file() else _folders(path, intent, against)
+    found = _file(path, wanted) if path.is_file() else _folders(path, wanted)
     for evidence in found:
-        yield with_base(evidence, base) if AdapterFiles in evidence.facts else evidence
+        is_adapter_folder = AdapterFiles in evidence.facts
+        yield with_base(evidence, wanted.base) if is_adapter_folder else evidence
 
 
-def _file(path: Path, intent: Intent, against: Sequence[Path]) -> Iterator[Evidence]:
+def _file(path: Path, wanted: Wanted) -> Iterator[Evidence]:
     if path.suffix in SUFFIXES:  # named by the user, so a test is no reason to leave it out
         yield from _sources([path], path.parent)
     elif path.name in (STATE_FILE, STEPS_FILE):
         yield run_evidence(path, str(path))
     elif path.name.startswith("adapter_"):
-        yield adapter_evidence(path.parent, intent)
+        yield adapter_evidence(path.parent, wanted.intent)
     elif path.name.startswith("model") and is_full_model(path.parent):
         yield _full_model(path.parent)
-    elif path.suffix in DATA_SUFFIXES and (data := _data(path, [path], against)) is not None:
+    elif path.suffix in DATA_SUFFIXES and (data := _data(path, [path], wanted.against)) is not None:
         yield data
     else:
         from trainguard.gather.logs import log_evidence
@@ -136,33 +146,36 @@ def _file(path: Path, intent: Intent, against: Sequence[Path]) -> Iterator[Evide
         yield from log_evidence(path)
 
 
-def _folders(top: Path, intent: Intent, against: Sequence[Path]) -> Iterator[Evidence]:
+def _folders(top: Path, wanted: Wanted) -> Iterator[Evidence]:
     runs: list[Path] = []
     sources: list[Path] = []
-    for folder in _walk(top):
-        sources += sorted(file for file in folder.iterdir() if may_be_source(file, top))
+    for folder in _walk(top, wanted.excludes):
+        files = [file for file in sorted(folder.iterdir()) if not wanted.excludes(file)]
+        sources += [file for file in files if may_be_source(file, top)]
         record = _record(folder, _enclosing(folder, runs))
         if record is not None:
             runs.append(folder)
-            yield _run(record, folder, intent)
+            yield _run(record, folder, wanted.intent)
         run = _enclosing(folder, runs)
         if run is None:  # a run's own record says more than what it printed
-            yield from _logs(folder)
+            yield from _logs(folder, files)
         scope = str(run) if run else ""
-        yield from _data_in(folder, against, scope)
+        yield from _data_in(folder, files, wanted.against, scope)
         if is_adapter(folder):
-            yield adapter_evidence(folder, intent, scope=scope)
+            yield adapter_evidence(folder, wanted.intent, scope=scope)
         if is_full_model(folder):
             yield _full_model(folder, scope=scope)
     yield from _sources(sources, top)
 
 
-def _data_in(folder: Path, against: Sequence[Path], scope: str) -> Iterator[Evidence]:
+def _data_in(
+    folder: Path, files: Sequence[Path], against: Sequence[Path], scope: str
+) -> Iterator[Evidence]:
     """The data set that the files of a folder are; its reader is loaded only where names promise
     one.
     """
-    files = [path for path in sorted(folder.iterdir()) if may_be_data(path)]
-    data = _data(folder, files, against) if files else None
+    named = [path for path in files if may_be_data(path)]
+    data = _data(folder, named, against) if named else None
     if data is not None:
         yield replace(data, scope=scope)
 
@@ -181,14 +194,15 @@ def _sources(paths: Sequence[Path], root: Path) -> Iterator[Evidence]:
         yield from source_evidence(paths, root)
 
 
-def _logs(folder: Path) -> Iterator[Evidence]:
+def _logs(folder: Path, files: Sequence[Path]) -> Iterator[Evidence]:
     """The logs in a folder; their readers are loaded only where a name promises one."""
-    if not any(map(may_be_log, folder.iterdir())):
+    if not any(map(may_be_log, files)):
         return
     from trainguard.gather.logs import log_evidence, logs_in
 
     for log in logs_in(folder):
-        yield from log_evidence(log)
+        if log in files:
+            yield from log_evidence(log)
 
 
 def _full_model(folder: Path, scope: str = "") -> Evidence:
@@ -218,10 +232,14 @@ def _record(folder: Path, run: Path | None) -> Path | None:
     return run_record(folder) if is_trial else None
 
 
-def _walk(top: Path) -> Iterator[Path]:
+def _walk(top: Path, excludes: Callable[[Path], bool]) -> Iterator[Path]:
     """Folders from the top down, by name; links to folders are not followed."""
     for root, names, files in os.walk(top):
-        names[:] = sorted(name for name in names if not _is_foreign(Path(root), name))
+        names[:] = sorted(
+            name
+            for name in names
+            if not _is_foreign(Path(root), name) and not excludes(Path(root, name))
+        )
         if "pyvenv.cfg" in files:
             names.clear()
             continue

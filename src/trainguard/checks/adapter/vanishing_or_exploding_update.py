@@ -61,7 +61,7 @@ thumb and were not tried on a large collection of adapters.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import isfinite
+from math import inf, isfinite
 
 from trainguard.checks._trend import median
 from trainguard.facts.adapter import AdapterConfig, AdapterTensors, TensorFacts, brief
@@ -77,7 +77,13 @@ _FEWEST = 4
 
 @check("TG119", severity=Severity.WARNING, precision=Precision.MEDIUM)
 def vanishing_or_exploding_update(
-    config: AdapterConfig, tensors: AdapterTensors
+    config: AdapterConfig,
+    tensors: AdapterTensors,
+    *,
+    smallest: float = SMALLEST_B,
+    largest: float = LARGEST_B,
+    largest_entry: float = LARGEST_ENTRY,
+    largest_ratio: float = LARGEST_RATIO,
 ) -> Iterator[Finding]:
     """Fire once, for the plainest of the signs."""
     if config.peft_type != "LORA":
@@ -85,8 +91,10 @@ def vanishing_or_exploding_update(
     judged = [tensor for tensor in tensors.tensors if _is_judged(tensor)]
     a = [tensor for tensor in judged if tensor.part == "lora_A"]
     b = [tensor for tensor in judged if tensor.part == "lora_B"]
-    random_start = config.values.get("init_lora_weights") is False
-    for found in (_entry(judged), _size(b, random_start=random_start), _outlier(a)):
+    # A start at random is as large as it was drawn.
+    most = inf if config.values.get("init_lora_weights") is False else largest
+    signs = (_entry(judged, largest_entry), _size(b, smallest, most), _outlier(a, largest_ratio))
+    for found in signs:
         if found:
             tensor, message = found
             yield _finding(tensor, message, tensors)
@@ -106,36 +114,36 @@ def _rms(tensor: TensorFacts) -> float:
 _Sign = tuple[TensorFacts, str] | None
 
 
-def _entry(judged: Sequence[TensorFacts]) -> _Sign:
-    large = [tensor for tensor in judged if (tensor.largest or 0.0) > LARGEST_ENTRY]
+def _entry(judged: Sequence[TensorFacts], most: float) -> _Sign:
+    large = [tensor for tensor in judged if (tensor.largest or 0.0) > most]
     if not large:
         return None
     worst = max(large, key=lambda tensor: tensor.largest or 0.0)
     return worst, (
-        f"{len(large)} of {len(judged)} factors have entries above {LARGEST_ENTRY:g} (largest "
+        f"{len(large)} of {len(judged)} factors have entries above {most:g} (largest "
         f"{worst.largest:.3g} in {brief(worst.name)}), as a run leaves them that diverged"
     )
 
 
-def _size(b: Sequence[TensorFacts], *, random_start: bool) -> _Sign:
+def _size(b: Sequence[TensorFacts], least: float, most: float) -> _Sign:
     if not b:
         return None
     typical = median([*map(_rms, b)])
     start = f"the median root mean square of lora_B over {len(b)} modules is {typical:.2g}"
-    if typical < SMALLEST_B:
-        return b[0], f"{start}, below {SMALLEST_B:g}, so the adapter changes next to nothing"
-    if typical > LARGEST_B and not random_start:
-        return b[0], f"{start}, above {LARGEST_B:g}, so the adapter drowns out the base model"
+    if typical < least:
+        return b[0], f"{start}, below {least:g}, so the adapter changes next to nothing"
+    if typical > most:
+        return b[0], f"{start}, above {most:g}, so the adapter drowns out the base model"
     return None
 
 
-def _outlier(a: Sequence[TensorFacts]) -> _Sign:
+def _outlier(a: Sequence[TensorFacts], most: float) -> _Sign:
     if len(a) < _FEWEST:
         return None
     typical = median([*map(_rms, a)])
     worst = max(a, key=_rms)
     ratio = _rms(worst) / typical
-    if not isfinite(ratio) or ratio <= LARGEST_RATIO:
+    if not isfinite(ratio) or ratio <= most:
         return None
     return worst, (
         f"the lora_A of {brief(worst.module)} is {ratio:.3g} times as large as the median of "

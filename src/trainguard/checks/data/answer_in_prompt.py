@@ -43,10 +43,10 @@ TIMES = 3
 
 
 @check("TG708", severity=Severity.WARNING, precision=Precision.HIGH, explains=("TG611",))
-def answer_in_prompt(splits: Sequence[SplitFacts]) -> Iterator[Finding]:
+def answer_in_prompt(splits: Sequence[SplitFacts], *, share: float = SHARE) -> Iterator[Finding]:
     """Fire where most answers stand in their own questions and not in those of others."""
     for split in splits:
-        if split.prompted < FEWEST or split.leaking < SHARE * split.prompted:
+        if split.prompted < FEWEST or split.leaking < share * split.prompted:
             continue
         if split.leaking < TIMES * split.leaking_by_chance:
             continue

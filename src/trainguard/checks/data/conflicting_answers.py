@@ -39,10 +39,10 @@ SHARE = 0.01
 
 
 @check("TG707", severity=Severity.WARNING, precision=Precision.EXACT)
-def conflicting_answers(splits: Sequence[SplitFacts]) -> Iterator[Finding]:
+def conflicting_answers(splits: Sequence[SplitFacts], *, share: float = SHARE) -> Iterator[Finding]:
     """Fire on any conflict in a held-out split, on more than a few elsewhere."""
     for split in splits:
-        few = 0 if split.held_out else SHARE * split.rows
+        few = 0 if split.held_out else share * split.rows
         if split.conflicting <= few:
             continue
         about = "about " if split.estimated else ""

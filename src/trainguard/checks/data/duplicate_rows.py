@@ -40,10 +40,10 @@ SHARE = 0.1
 
 
 @check("TG702", severity=Severity.WARNING, precision=Precision.EXACT)
-def duplicate_rows(splits: Sequence[SplitFacts]) -> Iterator[Finding]:
+def duplicate_rows(splits: Sequence[SplitFacts], *, share: float = SHARE) -> Iterator[Finding]:
     """Fire on any repeat in a held-out split, on many elsewhere."""
     for split in splits:
-        if not split.repeated or (not split.held_out and split.repeated < SHARE * split.rows):
+        if not split.repeated or (not split.held_out and split.repeated < share * split.rows):
             continue
         about = "about " if split.estimated else ""
         yield Finding(

@@ -31,7 +31,7 @@ SHARE = 0.05
 
 
 @check("TG711", severity=Severity.ERROR, precision=Precision.EXACT)
-def equal_preferences(splits: Sequence[SplitFacts]) -> Iterator[Finding]:
+def equal_preferences(splits: Sequence[SplitFacts], *, share: float = SHARE) -> Iterator[Finding]:
     """Fire on pairs without a difference."""
     for split in splits:
         if not split.undecided:
@@ -43,6 +43,6 @@ def equal_preferences(splits: Sequence[SplitFacts]) -> Iterator[Finding]:
             location=Location(path=split.path, key=split.name, value=split.first_undecided or None),
             evidence={"preferences": split.preferences, "undecided": split.undecided},
             severity=Severity.ERROR
-            if split.undecided > SHARE * split.preferences
+            if split.undecided > share * split.preferences
             else Severity.WARNING,
         )

@@ -37,10 +37,10 @@ FEWEST = 2
 
 
 @check("TG704", severity=Severity.WARNING, precision=Precision.HIGH)
-def near_duplicate_rows(pairs: Sequence[PairFacts]) -> Iterator[Finding]:
+def near_duplicate_rows(pairs: Sequence[PairFacts], *, share: float = SHARE) -> Iterator[Finding]:
     """Fire where more than a few held-out questions are mostly in another split."""
     for pair in pairs:
-        if pair.partial < FEWEST or pair.partial <= SHARE * pair.rows:
+        if pair.partial < FEWEST or pair.partial <= share * pair.rows:
             continue
         yield Finding(
             f"{pair.partial} of {pair.rows} questions of {pair.held_out} are in {pair.other} but "

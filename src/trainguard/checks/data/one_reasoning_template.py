@@ -41,10 +41,12 @@ SHARE = 0.95
 
 
 @check("TG710", severity=Severity.WARNING, precision=Precision.HIGH)
-def one_reasoning_template(splits: Sequence[SplitFacts]) -> Iterator[Finding]:
+def one_reasoning_template(
+    splits: Sequence[SplitFacts], *, share: float = SHARE
+) -> Iterator[Finding]:
     """Fire where nearly all reasonings are alike."""
     for split in splits:
-        if split.compared < FEWEST or split.largest_template < SHARE * split.compared:
+        if split.compared < FEWEST or split.largest_template < share * split.compared:
             continue
         yield Finding(
             f"{split.largest_template} of {split.compared} reasonings of {split.name} are one "

@@ -48,13 +48,13 @@ EXCESS = 0.1
 
 
 @check("TG705", severity=Severity.WARNING, precision=Precision.HIGH)
-def shared_answer_keys(pairs: Sequence[PairFacts]) -> Iterator[Finding]:
+def shared_answer_keys(pairs: Sequence[PairFacts], *, excess: float = EXCESS) -> Iterator[Finding]:
     """Fire where the share of common keys is far above that of independent rows."""
     for pair in pairs:
         if pair.keyed < FEWEST:
             continue
-        excess = pair.keys / pair.keyed - pair.expected_keys
-        if excess < EXCESS or math.exp(-2 * pair.keyed * excess**2) > CHANCE:
+        above = pair.keys / pair.keyed - pair.expected_keys
+        if above < excess or math.exp(-2 * pair.keyed * above**2) > CHANCE:
             continue
         yield Finding(
             f"{pair.keys} of {pair.keyed} rows of {pair.held_out} have their numbers and their "

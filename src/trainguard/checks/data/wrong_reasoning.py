@@ -37,10 +37,10 @@ FEWEST = 2
 
 
 @check("TG709", severity=Severity.ERROR, precision=Precision.HIGH)
-def wrong_reasoning(splits: Sequence[SplitFacts]) -> Iterator[Finding]:
+def wrong_reasoning(splits: Sequence[SplitFacts], *, share: float = SHARE) -> Iterator[Finding]:
     """Fire where more than a few reasonings contradict their answers."""
     for split in splits:
-        if split.wrong < FEWEST or split.wrong <= SHARE * split.reasoned:
+        if split.wrong < FEWEST or split.wrong <= share * split.reasoned:
             continue
         yield Finding(
             f"{split.wrong} of {split.reasoned} reasonings of {split.name} do not end in the "

@@ -46,10 +46,10 @@ WORTH_DOUBTING = 0.1
 
 
 @check("TG611", severity=Severity.WARNING, precision=Precision.HIGH)
-def score_within_baseline(score: ScoreFacts) -> Iterator[Finding]:
+def score_within_baseline(score: ScoreFacts, *, least: float = WORTH_DOUBTING) -> Iterator[Finding]:
     """Fire where a procedure without a model gets as many answers right."""
     baseline, name = score.baseline
-    if score.accuracy < WORTH_DOUBTING or score.right > baseline:
+    if score.accuracy < least or score.right > baseline:
         return
     yield Finding(
         f"{score.right:.4g} of {score.rows} answers are right, and {name} gets {baseline:.4g}: the "

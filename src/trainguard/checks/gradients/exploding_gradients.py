@@ -60,7 +60,9 @@ LEAST = 10.0
     precision=Precision.MEDIUM,
     explains=("TG507", "TG508"),
 )
-def exploding_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
+def exploding_gradients(
+    steps: Sequence[StepFacts], *, factor: float = FACTOR, least: float = LEAST
+) -> Iterator[Finding | NotChecked]:
     """Fire if the last gradient norms are all far above those that the run once had."""
     seen = finite_until_bad(steps, "grad_norm")
     if len(seen) < 2 * WINDOW:
@@ -69,7 +71,7 @@ def exploding_gradients(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChe
         )
         return
     norms = [step.grad_norm or 0.0 for step in seen]
-    rise = lasting_rise(norms, FACTOR, LEAST)
+    rise = lasting_rise(norms, factor, least)
     if rise is None:
         return
     since = norms[rise.onset :]

@@ -69,7 +69,7 @@ _SHORT = frozenset({"bfloat16", "float16"})
     precision=Precision.MEDIUM,
 )
 def lost_to_rounding(
-    steps: Sequence[StepFacts], model: ModelFacts | None
+    steps: Sequence[StepFacts], model: ModelFacts | None, *, share: float = SHARE
 ) -> Iterator[Finding | NotChecked]:
     """Fire if few of the elements with a gradient change, at a learning rate that is not small."""
     if not observed(steps, "moved"):
@@ -88,7 +88,7 @@ def lost_to_rounding(
             f"{STEPS} are needed"
         )
         return
-    if not 0 < moved < SHARE * sampled:
+    if not 0 < moved < share * sampled:
         return
     first = effective[0]
     yield Finding(

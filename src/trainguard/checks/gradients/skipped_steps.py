@@ -55,13 +55,15 @@ NOT_CALLED = "call optimizer.step() between the backward pass and zero_grad()"
     precision=Precision.HIGH,
     explains=("TG105", "TG130", "TG135", "TG503"),
 )
-def skipped_steps(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
+def skipped_steps(
+    steps: Sequence[StepFacts], *, in_a_row: int = STEPS
+) -> Iterator[Finding | NotChecked]:
     """Fire if the optimizer did not run in ten steps in a row and no weight moved."""
     seen = observed(steps, "stepped")
     if not seen:
         yield NotChecked("whether the optimizer ran was not observed")
         return
-    skipped = [run for run in consecutive(seen, _is_skipped) if len(run) >= STEPS]
+    skipped = [run for run in consecutive(seen, _is_skipped) if len(run) >= in_a_row]
     if not skipped:
         return
     run = max(skipped, key=len)

@@ -117,16 +117,18 @@ CERTAINLY_LARGE = 1e6
         "TG508",
     ),
 )
-def vanishing_or_exploding_step(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
+def vanishing_or_exploding_step(
+    steps: Sequence[StepFacts], *, small: float = SMALL, large: float = LARGE
+) -> Iterator[Finding | NotChecked]:
     """Fire on updates too small to add up, or on one so large that the loss did not recover."""
     if not observed(steps, "update_ratio"):
         yield NotChecked("the size of the updates was not observed")
         return
     measured = observed(at_peak_rate(steps), "update_ratio")
     ratios = [step.update_ratio or 0.0 for step in measured]
-    if len(measured) >= STEPS and 0.0 < median(ratios) < SMALL:
+    if len(measured) >= STEPS and 0.0 < median(ratios) < small:
         yield _too_small(steps, measured[0], median(ratios))
-    for step, before, since in _wrecking(steps):
+    for step, before, since in _wrecking(steps, large):
         yield _too_large(
             steps,
             step,
@@ -141,7 +143,7 @@ def vanishing_or_exploding_step(steps: Sequence[StepFacts]) -> Iterator[Finding 
             return
     if (dead := _without_gradients(steps)) is not None:
         for step in steps[: steps.index(dead)]:
-            if _is_beyond(step, LARGE) and _has_not_fallen(step, dead):
+            if _is_beyond(step, large) and _has_not_fallen(step, dead):
                 lost = f"every gradient is exactly zero from {dead.name} on"
                 yield _too_large(steps, step, lost, {})
                 return
@@ -170,7 +172,7 @@ def _too_large(
     )
 
 
-def _wrecking(steps: Sequence[StepFacts]) -> Iterator[tuple[StepFacts, float, float]]:
+def _wrecking(steps: Sequence[StepFacts], large: float) -> Iterator[tuple[StepFacts, float, float]]:
     """Large updates, with the highest loss until then and the lowest loss ever since."""
     key = loss_key(steps)
     seen = finite_until_bad(steps, key)
@@ -181,7 +183,7 @@ def _wrecking(steps: Sequence[StepFacts]) -> Iterator[tuple[StepFacts, float, fl
     before = float("-inf")
     for step, loss, lowest in zip(seen, losses, lowest_from[1 : -AFTER + 1], strict=False):
         before = max(before, loss)
-        is_large = step.update_ratio is not None and step.update_ratio >= LARGE
+        is_large = step.update_ratio is not None and step.update_ratio >= large
         if is_large and before > 0.0 and lowest > max(FACTOR * before, LEAST_LOSS):
             yield step, before, lowest
 

@@ -50,13 +50,15 @@ STEPS = 5
     precision=Precision.HIGH,
     explains=("TG105", "TG130", "TG409", "TG503"),
 )
-def weights_unchanged(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
+def weights_unchanged(
+    steps: Sequence[StepFacts], *, in_a_row: int = STEPS
+) -> Iterator[Finding | NotChecked]:
     """Fire if no sampled element moved over five effective steps in a row."""
     if not observed(steps, "moved"):
         yield NotChecked("the weights were not compared before and after a step")
         return
     effective = [step for step in steps if step.sampled and step.trains]
-    still = [run for run in consecutive(effective, lambda s: s.moved == 0) if len(run) >= STEPS]
+    still = [run for run in consecutive(effective, lambda s: s.moved == 0) if len(run) >= in_a_row]
     if not still:
         return
     run = max(still, key=len)

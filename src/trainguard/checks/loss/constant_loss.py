@@ -64,16 +64,18 @@ ROUNDED_LN_2 = 0.6931
 
 
 @check("TG503", severity=Severity.ERROR, precision=Precision.HIGH, explains=("TG402",))
-def constant_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
+def constant_loss(
+    steps: Sequence[StepFacts], *, in_a_row: int = STEPS
+) -> Iterator[Finding | NotChecked]:
     """Fire at the first of ten or more consecutive steps with one and the same loss."""
     key = "loss" if any(step.loss is not None for step in steps) else "logged_loss"
     seen = [step for step in steps if getattr(step, key) is not None]
-    if len(seen) < STEPS:
-        yield NotChecked(f"{len(seen)} losses were observed; {STEPS} are needed")
+    if len(seen) < in_a_row:
+        yield NotChecked(f"{len(seen)} losses were observed; {in_a_row} are needed")
         return
     for value, group in groupby(seen, key=lambda step: getattr(step, key)):
         run = list(group)
-        if len(run) >= STEPS and _is_suspicious(value, run):
+        if len(run) >= in_a_row and _is_suspicious(value, run):
             yield Finding(
                 f"{run[0].name}: the loss is exactly {value:.6g} for {len(run)} {units(run)}, so "
                 "it does not come from the batches",

@@ -86,7 +86,9 @@ OPENING, OPENING_FACTOR = 3, 2.0
     precision=Precision.MEDIUM,
     explains=("TG408",),
 )
-def diverging_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
+def diverging_loss(
+    steps: Sequence[StepFacts], *, factor: float = FACTOR
+) -> Iterator[Finding | NotChecked]:
     """Fire if the last losses are all far above a level that the run once held."""
     key = loss_key(steps)
     seen = finite_until_bad(steps, key)
@@ -98,7 +100,7 @@ def diverging_loss(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]
         yield NotChecked("a loss of 0 or below is no cross-entropy, so its level says nothing")
         return
     floor = max(LEAST_LOSS, median(losses[:WINDOW]))
-    rise = lasting_rise(losses, FACTOR, floor) or _from_the_start(seen, losses)
+    rise = lasting_rise(losses, factor, floor) or _from_the_start(seen, losses)
     if rise is None:
         return
     since = losses[rise.onset :]

@@ -57,7 +57,9 @@ AFTER = 16
     precision=Precision.HIGH,
     explains=("TG408", "TG507"),
 )
-def loss_spike(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
+def loss_spike(
+    steps: Sequence[StepFacts], *, outsize: float = OUTSIZE, factor: float = FACTOR
+) -> Iterator[Finding | NotChecked]:
     """Fire at the step of an outsize gradient from which the loss did not recover."""
     key = loss_key(steps)
     seen = [step for step in finite_until_bad(steps, key) if step.grad_norm is not None]
@@ -71,7 +73,11 @@ def loss_spike(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     for index in range(len(seen) - 1, WINDOW - 1, -1):
         before = losses[index - WINDOW : index]
         enough = len(seen) - index > AFTER
-        if enough and lowest > max(FACTOR * max(before), LEAST_LOSS) and _outsize(seen, index):
+        if (
+            enough
+            and lowest > max(factor * max(before), LEAST_LOSS)
+            and _is_outsize(seen, index, outsize)
+        ):
             wrecked = seen[index], max(before), lowest
         lowest = min(lowest, losses[index])
     if wrecked is None:
@@ -87,6 +93,6 @@ def loss_spike(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     )
 
 
-def _outsize(seen: Sequence[StepFacts], index: int) -> bool:
+def _is_outsize(seen: Sequence[StepFacts], index: int, factor: float) -> bool:
     usual = median([step.grad_norm or 0.0 for step in seen[index - WINDOW : index]])
-    return usual > 0.0 and (seen[index].grad_norm or 0.0) >= OUTSIZE * usual
+    return usual > 0.0 and (seen[index].grad_norm or 0.0) >= factor * usual

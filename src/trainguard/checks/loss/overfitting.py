@@ -62,7 +62,9 @@ FACTOR = 1.1
 
 
 @check("TG510", severity=Severity.WARNING, precision=Precision.MEDIUM)
-def overfitting(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
+def overfitting(
+    steps: Sequence[StepFacts], *, factor: float = FACTOR
+) -> Iterator[Finding | NotChecked]:
     """Fire at the last evaluation if the last three climb while the training loss falls."""
     evaluated = finite_until_bad(steps, "eval_loss")
     if len(evaluated) <= RISING:
@@ -72,7 +74,7 @@ def overfitting(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     lowest = min(values)
     best = evaluated[values.index(lowest)]
     last = values[-RISING:]
-    if lowest <= 0.0 or not _rises(values) or not _training_falls(steps, best):
+    if lowest <= 0.0 or not _rises(values, factor) or not _training_falls(steps, best):
         return
     yield Finding(
         f"{evaluated[-1].name}: the evaluation loss has risen from {shown(lowest)} at "
@@ -85,13 +87,13 @@ def overfitting(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
     )
 
 
-def _rises(values: Sequence[float]) -> bool:
+def _rises(values: Sequence[float], factor: float) -> bool:
     """Whether the last evaluations climb from one to the next, above all since the best one."""
     lowest = min(values)
     since_best = values[values.index(lowest) : -RISING]
     last = values[-RISING:]
     climbs = all(earlier <= later for earlier, later in pairwise(last))
-    return climbs and last[0] >= max([FACTOR * lowest, *since_best])
+    return climbs and last[0] >= max([factor * lowest, *since_best])
 
 
 def _training_falls(steps: Sequence[StepFacts], best: StepFacts) -> bool:

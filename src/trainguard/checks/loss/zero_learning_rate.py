@@ -45,13 +45,15 @@ STEPS = 5
     precision=Precision.HIGH,
     explains=("TG105", "TG130", "TG403", "TG409", "TG503"),
 )
-def zero_learning_rate(steps: Sequence[StepFacts]) -> Iterator[Finding | NotChecked]:
+def zero_learning_rate(
+    steps: Sequence[StepFacts], *, in_a_row: int = STEPS
+) -> Iterator[Finding | NotChecked]:
     """Fire if every group's rate is zero for five steps in a row, the first step aside."""
     seen = [step for step in observed(steps, "learning_rates") if step.step > 1]
     if not seen:
         yield NotChecked("no learning rate was observed")
         return
-    zero = [run for run in consecutive(seen, _is_zero) if len(run) >= STEPS]
+    zero = [run for run in consecutive(seen, _is_zero) if len(run) >= in_a_row]
     if not zero:
         return
     run = max(zero, key=len)

@@ -42,12 +42,12 @@ ABOVE = 1.5
 
 
 @check("TG215", severity=Severity.WARNING, precision=Precision.HIGH)
-def loss_above_uniform(loss: LossFacts) -> Iterator[Finding | NotChecked]:
+def loss_above_uniform(loss: LossFacts, *, above: float = ABOVE) -> Iterator[Finding | NotChecked]:
     """Fire if the loss is more than half above that of guessing."""
     if not math.isfinite(loss.loss):
         yield NotChecked("the loss before training is not finite")
         return
-    if loss.loss <= ABOVE * loss.uniform:
+    if loss.loss <= above * loss.uniform:
         return
     yield Finding(
         f"the loss before training is {loss.loss:.3g}, while guessing among {loss.vocabulary} "

@@ -46,12 +46,12 @@ SHARE = 0.05
     precision=Precision.HIGH,
     explains=("TG504",),
 )
-def schedule_shorter_than_run(plan: PlanFacts) -> Iterator[Finding]:
+def schedule_shorter_than_run(plan: PlanFacts, *, share: float = SHARE) -> Iterator[Finding]:
     """Fire if the rate is zero over more than a twentieth of the run, at its end."""
     if plan.zero_from is None or not plan.peak:
         return
     idle = plan.steps - plan.zero_from + 1
-    if idle < FEWEST or idle < SHARE * plan.steps:
+    if idle < FEWEST or idle < share * plan.steps:
         return
     yield Finding(
         f"the learning rate is 0 from step {plan.zero_from} on, so the last {idle} of "
