@@ -15,6 +15,8 @@ from typing import Any
 
 from trainguard.findings import Finding, Report, relative_path
 
+NAME = "trainguard-baseline.json"
+"""The file that is read, if it is there and no other is named."""
 VERSION = 1
 LARGEST = 64 * 2**20
 
@@ -75,12 +77,19 @@ class Baseline:
             report: of the look that has asked `holds` for each of its findings.
             paths: the files and folders that were looked at, as the user named them.
         """
-        decided = {*report.checked, *(one.code for one in (*report.findings, *report.known))}
+        found = (*report.findings, *report.known)
+        looked_for = {*report.checked, *(one.code for one in (*found, *report.not_checked))}
+        undecided = {
+            (one.code, relative_path(one.subject, self.root))
+            for one in report.not_checked
+            if one.subject
+        }
         places = [relative_path(path, self.root) for path in paths]
         waiting = Counter(self._waiting)
         stale = []
         for entry in self.entries:
-            is_gone = entry.code in decided or not (self.root / entry.path).exists()
+            is_gone = entry.code in looked_for and (entry.code, entry.path) not in undecided
+            is_gone |= not (self.root / entry.path).exists()
             if waiting[entry.fingerprint] > 0 and is_gone and _lies_in(entry.path, places):
                 waiting[entry.fingerprint] -= 1
                 stale.append(entry)

@@ -24,6 +24,7 @@ those above it, the nearest that holds one of the two files decides.
 
 from __future__ import annotations
 
+import logging
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -142,6 +143,27 @@ def discover(paths: Sequence[str | Path] = (), file: Path | None = None) -> Sett
             if candidate.is_file() and (settings := _if_any(candidate)) is not None:
                 return settings
     return Settings()
+
+
+def in_force(chosen: Iterable[str] = (), ignored: Iterable[str] = ()) -> Settings:
+    """The settings of the project that is worked in, for what is watched while it runs.
+
+    Settings that cannot be read end no run: the log says so, and the defaults hold.
+
+    Args:
+        chosen: codes, code prefixes or names; of these the settings may leave out some.
+        ignored: those to leave out besides.
+
+    Raises:
+        UnknownCheckError: `chosen` or `ignored` matches no check.
+    """
+    try:
+        own = discover()
+    except ConfigError as error:
+        logging.getLogger("trainguard").warning("trainguard goes on without settings: %s", error)
+        own = Settings()
+    wanted = {check.code for check in select(chosen)} & {check.code for check in select(own.select)}
+    return replace(own, select=tuple(sorted(wanted)), ignore=(*own.ignore, *ignored))
 
 
 def _common_folder(paths: Sequence[Path]) -> Path:
@@ -275,11 +297,11 @@ def _thresholds(value: Any) -> dict[str, dict[str, float]]:
     found = {}
     for word, numbers in _items(value):
         check = find(word)
-        found[check.name] = {name: _threshold(check, name, n) for name, n in _items(numbers)}
+        found[check.name] = dict(_threshold(check, name, n) for name, n in _items(numbers))
     return found
 
 
-def _threshold(check: Check, name: str, value: Any) -> float:
+def _threshold(check: Check, name: str, value: Any) -> tuple[str, float]:
     key = name.replace("-", "_")
     if not check.thresholds:
         raise ValueError(f"{check.name} has no threshold")
@@ -290,7 +312,7 @@ def _threshold(check: Check, name: str, value: Any) -> float:
     if not is_right or not 0 < value < math.inf:
         wanted = "a positive integer" if is_count else "a positive number"
         raise ValueError(f"{check.name}.{name} is {value!r}; it is {wanted}")
-    return float(value) if not is_count else int(value)
+    return key, value
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from trainguard.cli.output import print_report
+from trainguard.cli.output import Wishes, output_options, print_report
 
 
 @click.command()
@@ -51,15 +51,7 @@ from trainguard.cli.output import print_report
 @click.option(
     "--oracle", default="", metavar="REASON", help="Why the object may know its references."
 )
-@click.option(
-    "--output-format",
-    "style",
-    type=click.Choice(["full", "concise", "json"]),
-    default="full",
-    show_default=True,
-)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
-@click.option("-v", "--verbose", is_flag=True, help="Say why each check was not run.")
+@output_options
 def audit(
     factory: str,
     data: Path,
@@ -71,9 +63,7 @@ def audit(
     correct: str,
     parse: str,
     oracle: str,
-    style: str,
-    output: Path | None,
-    verbose: bool,
+    wishes: Wishes,
 ) -> None:
     """Ask MODULE:FACTORY the questions of a file and tell whether the model answers them.
 
@@ -102,5 +92,5 @@ def audit(
         report = run(plan)
     except AuditError as error:
         raise click.UsageError(str(error)) from None
-    print_report(report, style, output, verbose=verbose)
+    print_report(report, wishes)
     sys.exit(report.exit_code)

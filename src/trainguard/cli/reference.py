@@ -85,7 +85,7 @@ def datagen(folder: Path, train: int, valid: int, test: int, seed: int) -> None:
         from trainguard.reference.data import datagen as generate_data
 
         report = generate_data(folder, train=train, valid=valid, test=test, seed=seed)
-    print_report(report, "full", None, verbose=False)
+    print_report(report)
     sys.exit(report.exit_code)
 
 
@@ -177,7 +177,7 @@ def _run(method: str, *, folder: Path, data: str | None, fault: str, **options: 
             results = run(plan, folder, cache_folder(), say=click.echo)
     click.echo(f"\nbefore: {results.before}\n   cot: {results.before_cot}\nafter:  {results.after}")
     click.echo(f"\nEverything is in {folder}: metrics.json, report.txt, wrong.txt, curves.svg\n")
-    print_report(results.report, "full", None, verbose=False)
+    print_report(results.report)
     sys.exit(results.report.exit_code)
 
 
@@ -213,7 +213,7 @@ def benchmark(
     if wrong:
         click.echo(f"\n{score.wrong()}", nl=False)
     click.echo()
-    print_report(report, "full", None, verbose=False)
+    print_report(report)
     sys.exit(report.exit_code)
 
 

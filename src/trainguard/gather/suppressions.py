@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 
 from trainguard.facts.suppression import Suppression
@@ -14,26 +16,36 @@ _COMMENT = re.compile(
 
 
 def suppressions(text: str) -> Iterator[Suppression]:
-    """The suppressions of a source text.
+    """The suppressions of a source text; of one that is no Python, those before its fault.
 
     `ignore[...]` is about its own line, or, alone on a line, about the next line of code;
-    `ignore-file[...]` about the whole file.
+    `ignore-file[...]` about the whole file. What stands in a string is no comment.
     """
     if _MARK not in text:
         return
     lines = text.splitlines()
-    for number, line in enumerate(lines, start=1):
-        found = _COMMENT.search(line) if _MARK in line else None
-        if found is None:
+    for number, comment, stands_alone in _comments(text):
+        found = _COMMENT.search(comment)
+        names = found and tuple(name.strip() for name in found["names"].split(",") if name.strip())
+        if not found or not names:
             continue
-        stands_alone = line.lstrip().startswith("#")
         about = _next_code(lines, number) if stands_alone else number
         yield Suppression(
-            names=tuple(name.strip() for name in found["names"].split(",") if name.strip()),
+            names=names,
             reason=found["reason"].strip(),
             line=None if found["file"] else about,
             written=number,
         )
+
+
+def _comments(text: str) -> Iterator[tuple[int, str, bool]]:
+    """The line of each comment, from 1, its text, and whether it has the line to itself."""
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string, token.line.lstrip().startswith("#")
+    except (tokenize.TokenError, SyntaxError):  # what follows was not checked either
+        return
 
 
 def _next_code(lines: list[str], number: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
+from trainguard.config import in_force
 from trainguard.engine import judge
 from trainguard.facts.evaluation import EvaluationFacts
 from trainguard.facts.evaluation_score import ClaimFacts, ScoreFacts, wilson
@@ -17,7 +18,6 @@ from trainguard.gather.evaluation import Observer
 from trainguard.gather.evaluation_control import FEWEST_ROWS, Options, distinct
 from trainguard.gather.evaluation_overrides import ALLOWED
 from trainguard.integrations.guard import TrainGuardError
-from trainguard.registry import select
 from trainguard.report import text
 
 FAMILY = "TG6"
@@ -211,7 +211,7 @@ class EvaluationAudit:
 
     def _judge(self) -> None:
         try:
-            self.report = judge([self._whole()], select([FAMILY]))
+            self.report = judge([self._whole()], in_force([FAMILY]).selected)
         except Exception as failure:  # a plugin that cannot be imported, for one
             reason = f"the checks could not be loaded: {type(failure).__name__}: {failure}"
             self.report = Report(not_checked=(NotChecked(reason),))

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+from trainguard.config import in_force
 from trainguard.engine import judge
 from trainguard.findings import Report
 from trainguard.gather.preflight import BY_NAME, CHEAP, Flight, preflight_evidence
 from trainguard.gather.preflight_trainer import is_trainer, trainer_flight
-from trainguard.registry import select
 
 #: The families of model and batch, and what a single step can show.
 CHECKS = ("TG2", "TG3", "nonfinite-loss", "nonfinite-gradients")
@@ -57,7 +57,7 @@ def preflight(
         TypeError: `model` is neither a module nor a Trainer, or the batch is no mapping.
     """
     chosen = _chosen(probes)
-    checks = select(CHECKS, ignore)
+    checks = in_force(CHECKS, ignore).selected
     if batch is not None and not isinstance(batch, Mapping):
         raise TypeError(f"the batch is a {type(batch).__name__}, not a mapping of columns")
     given = {

@@ -38,7 +38,6 @@ class _NeverSilent(LLM):
 
     def parse_answer(self, text: str) -> float:
         number = parse_answer(text)
-        # trainguard: ignore[parser-always-answers] the fault that is planted
         return 0.0 if math.isnan(number) else number
 
 
@@ -58,7 +57,6 @@ class _Generous(LLM):
     def answer(self, *questions: str) -> list[float]:
         said = super().answer(*questions)
         rows = zip(questions, said, strict=True)
-        # trainguard: ignore[answers-looked-up] the fault that is planted
         return [self.known[q] if math.isnan(one) else one for q, one in rows]
 
 

@@ -53,7 +53,6 @@ def constant_for_nan(trainer: Trainer) -> None:
 
     def replaced(*args: Any, **kwargs: Any) -> Any:
         loss = compute_loss(*args, **kwargs)
-        # trainguard: ignore[nan-loss-replaced] the fault that is planted
         return torch.tensor(0.1, requires_grad=True) if torch.isnan(loss) else loss
 
     trainer.compute_loss = replaced
@@ -76,7 +75,6 @@ class ZeroNaN(TrainerCallback):  # type: ignore[misc]
         """Before the update."""
         for parameter in model.parameters():
             if parameter.grad is not None:
-                # trainguard: ignore[nan-gradients-zeroed] the fault that is planted
                 parameter.grad.nan_to_num_(0.0)
 
 
@@ -95,7 +93,6 @@ class Clear(TrainerCallback):  # type: ignore[misc]
 
     def on_pre_optimizer_step(self, *_: Any, model: Any, **__: Any) -> None:
         """Before the update."""
-        # trainguard: ignore[step-order] the fault that is planted
         model.zero_grad()
 
 

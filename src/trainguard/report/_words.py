@@ -70,7 +70,9 @@ def verdict(report: Report) -> str:
     """`2 errors, 1 warning, 1 cause (3 suppressed)`, or `no finding`."""
     counts = ", ".join(_counts(report))
     found = f"{counts}, {plural(len(report.causes), 'cause')}" if counts else "no finding"
-    return f"{found} ({len(report.suppressed)} suppressed)" if report.suppressed else found
+    aside = [f"{len(report.suppressed)} suppressed"] if report.suppressed else []
+    aside += [f"{len(report.known)} in the baseline"] if report.known else []
+    return f"{found} ({', '.join(aside)})" if aside else found
 
 
 def _counts(report: Report) -> Iterator[str]:
