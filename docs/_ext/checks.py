@@ -15,10 +15,12 @@ from typing import Any
 
 from pygments.lexer import RegexLexer, bygroups
 from pygments.lexers.python import PythonLexer
+from pygments.lexers.special import TextLexer
 from pygments.token import Comment, Keyword, Name, Number, Operator, Text
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from trainguard.facts.notation import CODE, examples
 from trainguard.registry import Check, all_checks
 
 FOLDER = "checks"
@@ -39,20 +41,6 @@ PRECISIONS = {
     "high": "high: a pattern that no healthy run is known to show",
     "medium": "medium: a pattern that healthy runs show rarely",
 }
-#: Fences of examples in docstrings: Python code, and facts in one-line notation.
-CODE_FENCES = ("source",)
-FACT_FENCES = (
-    "adapter",
-    "checkpoint",
-    "data",
-    "evaluation",
-    "failure",
-    "full_model",
-    "model",
-    "pickles",
-    "preflight",
-    "steps",
-)
 
 
 class FactsLexer(RegexLexer):
@@ -210,10 +198,9 @@ def write(app: Sphinx) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the pages, the notation of the examples, and the link to the code."""
-    for fence in CODE_FENCES:
-        app.add_lexer(fence, PythonLexer)
-    for fence in FACT_FENCES:
-        app.add_lexer(fence, FactsLexer)
+    for fence in {example.kind for one in all_checks() for example in examples(one.doc)}:
+        app.add_lexer(fence, PythonLexer if fence == CODE else FactsLexer)
+    app.add_lexer("log", TextLexer)
     app.add_directive("check-source", CheckSource)
     app.connect("builder-inited", write)
     app.connect("html-collect-pages", source_pages)
