@@ -15,13 +15,16 @@ from typing import Any
 from trainguard.facts import model as model_facts
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.failure import Failure
+from trainguard.facts.layers import LayerStep
 from trainguard.facts.model import ModelFacts, OptimizerFacts
 from trainguard.facts.steps import StepFacts
 from trainguard.gather._json_bounds import demand_few_values
+from trainguard.gather.run_layers import LayerReader
 
 FOLDER = "trainguard"
 STEPS_FILE = "steps.jsonl"
 REPORT_FILE = "report.json"
+PAGE_FILE = "report.html"
 STATE_FILE = "trainer_state.json"
 
 MAX_STATE_BYTES = 256 * 2**20
@@ -100,6 +103,7 @@ def _from_steps(record: Path) -> dict[type, Any]:
     steps: dict[int, StepFacts] = {}
     failures: list[Failure] = []
     facts: dict[type, Any] = {}
+    layers = LayerReader()
     for entry in _entries(record):
         kind = entry.pop("kind", None)
         if kind == "model":
@@ -114,8 +118,14 @@ def _from_steps(record: Path) -> dict[type, Any]:
         elif kind == "log":
             log = step_from_json(entry)
             steps[log.step] = with_log(steps.get(log.step), log)
+        elif kind == "layers":
+            layers.name(entry)
+        elif kind == "layer-step":
+            layers.add(entry)
     if failures:
         facts[Failure] = tuple(failures)
+    if layers.steps:
+        facts[LayerStep] = layers.steps
     return facts | {StepFacts: tuple(steps[number] for number in sorted(steps))}
 
 

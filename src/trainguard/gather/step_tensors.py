@@ -60,6 +60,18 @@ def head(tensor: Tensor) -> Tensor:
     return tensor[:rows].reshape(-1)[:count]
 
 
+def stretch_norms(vector: Tensor, sizes: Sequence[int]) -> Tensor:
+    """L2 norm of each of the stretches of these sizes that a vector consists of; of all at once
+    if there are no sizes.
+    """
+    import torch
+
+    with torch.no_grad():
+        if not sizes:
+            return vector.float().norm()
+        return torch.stack(torch._foreach_norm(vector.split(sizes), 2, dtype=torch.float32))
+
+
 def gradient(parameter: Tensor) -> Tensor:
     """What the optimizer goes by; a gradient that was taken away counts as zero."""
     if parameter.grad is not None:

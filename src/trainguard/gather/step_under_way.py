@@ -8,6 +8,7 @@ from math import hypot, isfinite
 from typing import TYPE_CHECKING, Any
 
 from trainguard.facts.steps import IDLE_STEPS, StepFacts
+from trainguard.gather.step_layers import Stretches
 from trainguard.gather.step_numbers import Numbers
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class OpenStep:
     frozen: list[str] = field(default_factory=list)
     received: Tensor | None = None
     weights: Tensor | None = None
+    cut: Stretches | None = None
+    """How `weights` and the sample of the update are cut into layers; None if they are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,7 @@ class PendingStep:
     normed: list[str]
     trainable: list[str] | None
     frozen: list[str]
+    cut: Stretches | None
     numbers: Numbers
 
     def facts(
@@ -68,7 +72,7 @@ class PendingStep:
             values: the numbers, by name.
             idle: for how many steps each parameter has had no gradient; is kept up to date.
         """
-        own = [(n, x) for n, x in zip(self.normed, values.get("norms", []), strict=False) if n]
+        own = self.norms(values)
         bad = [name for name, norm in own if not isfinite(norm)]
         changed = list(_changed(self.frozen, values.get("frozen", [])))
         seen = self.trainable is not None
@@ -90,7 +94,7 @@ class PendingStep:
             sampled=_count(values, "sampled"),
             moved=_count(values, "moved"),
             drifted=_count(values, "drifted"),
-            update_ratio=_ratio(_first(values, "update"), _first(values, "weight")),
+            update_ratio=_ratio(_norm(values.get("update")), _norm(values.get("weight"))),
             zeroed=_count(values, "zeroed"),
             nonfinite_at_step=_count(values, "nonfinite_at_step"),
             frozen=len(self.frozen) or None,
@@ -102,6 +106,10 @@ class PendingStep:
         without = [name for name in total if name not in live]
         new = _idle_now(idle, without) if without or idle else []
         return replace(facts, idle=tuple(new[:MAX_NAMES]), idle_tensors=len(new)) if new else facts
+
+    def norms(self, values: Mapping[str, list[float]]) -> list[tuple[str, float]]:
+        """The parameters whose gradients were measured, with their L2 norms."""
+        return [(n, x) for n, x in zip(self.normed, values.get("norms", []), strict=False) if n]
 
     def _model_losses(self, values: Mapping[str, list[float]]) -> Iterator[float]:
         """Those of micro-batches with a label: without one the model's mean is 0/0, by nature."""
@@ -130,6 +138,10 @@ def _changed(names: Sequence[str], running: Sequence[float]) -> Iterator[str]:
 
 def _total(values: Sequence[float] | None) -> float | None:
     return float(sum(values)) if values else None
+
+
+def _norm(parts: Sequence[float] | None) -> float | None:
+    return hypot(*parts) if parts else None
 
 
 def _first(values: Mapping[str, list[float]], name: str) -> float | None:

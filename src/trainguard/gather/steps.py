@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainguard.facts.labels import IGNORED_LABEL
+from trainguard.facts.layers import LayerStep
 from trainguard.facts.steps import StepFacts
 from trainguard.gather.ranks import WeightHashes, rank_comparison
 from trainguard.gather.step_budget import Budget
 from trainguard.gather.step_frozen import FrozenWeights
+from trainguard.gather.step_layers import Layers
 from trainguard.gather.step_numbers import Transfer
 from trainguard.gather.step_tensors import (
     detached,
@@ -25,6 +27,7 @@ from trainguard.gather.step_tensors import (
     is_shard,
     norms,
     sample,
+    stretch_norms,
 )
 from trainguard.gather.step_under_way import OpenStep, PendingStep
 
@@ -60,6 +63,7 @@ class StepRecorder:
         self._trainable: list[tuple[str, Parameter]] = []
         self._trainable_names: list[str] = []
         self._idle: dict[str, int] = {}
+        self._layers = Layers()
         self._compare_ranks()
         self._pending: deque[PendingStep] = deque()
         self._open = OpenStep()
@@ -127,6 +131,8 @@ class StepRecorder:
             with self._budget.spending():
                 now.received = sample([gradient(p) for p in now.parameters])
                 now.weights = sample(now.parameters)
+                if self._layers.are_due:
+                    now.cut = self._layers.stretches(list(now.owners.values()), now.parameters)
 
     def _find_trainable(self) -> None:
         """Parameters may be frozen and unfrozen while a run goes on."""
@@ -135,6 +141,7 @@ class StepRecorder:
             self._flags = flags
             self._trainable = [(name, p) for name, p in self._named if p.requires_grad]
             self._trainable_names = [name for name, _ in self._trainable]
+            self._layers.find(self._trainable_names)
 
     def clipping(self, tensors: Sequence[Tensor], each: Tensor) -> None:
         """Take the norms that clipping computes, if they are those of this model's gradients.
@@ -193,13 +200,16 @@ class StepRecorder:
             after = sample(now.parameters)
             assert after is not None
             received, changed = now.received != 0, after != now.weights
+            sizes = now.cut.sizes if now.cut is not None else ()
             now.numbers |= {
                 "sampled": received.sum(),
                 "moved": (changed & received).sum(),
                 "drifted": (changed & ~received).sum(),
-                "update": (after - now.weights).float().norm(),
-                "weight": now.weights.float().norm(),
+                "update": stretch_norms(after - now.weights, sizes),
+                "weight": stretch_norms(now.weights, sizes),
             }
+            if sizes:
+                now.numbers["reached"] = stretch_norms(now.received, sizes)
 
     def so_far(self, step: int, rates: Sequence[float] | None) -> StepFacts:
         """The facts of the step that is under way; waits for its numbers to arrive.
@@ -227,6 +237,7 @@ class StepRecorder:
                 self._open.frozen = self._frozen.names
         with self._budget.always_spending():
             self._pending.append(self._closed(step, rates, stepped))
+            self._layers.step_ended(seen=self._open.cut is not None)
             self._open = OpenStep()
             arrived = list(self._arrived())
         self._budget.step_ended(is_unusual=any(facts.is_unusual for facts in arrived))
@@ -246,11 +257,19 @@ class StepRecorder:
             return []
         return self._ranks.drain() if last else list(self._ranks.arrived())
 
+    def layers(self) -> list[LayerStep]:
+        """Of steps that came out since the last call, what was seen layer by layer."""
+        return self._layers.taken()
+
     def _read(self, pending: PendingStep) -> StepFacts:
         values = pending.numbers.read()
         if self._ranks is not None and "hashes" in values:
             self._ranks.publish(pending.step, values["hashes"])
-        return pending.facts(values, self._idle)
+        facts = pending.facts(values, self._idle)
+        # Norms of shards add up to none of a layer.
+        if self._is_whole and self._layers.want(pending, is_unusual=facts.is_unusual):
+            self._layers.keep(pending, values)
+        return facts
 
     def _settle(self) -> None:
         """Take the norms now where clipping, which told them before, did not do so this time."""
@@ -289,6 +308,7 @@ class StepRecorder:
             normed=now.normed,
             trainable=now.trainable,
             frozen=now.frozen,
+            cut=now.cut,
             numbers=self._transfer.send({**series, **now.numbers}),
         )
 

@@ -22,14 +22,17 @@ _STYLE = """
   }
 """
 
+#: Step and value.
+Point = tuple[float, float]
+
 
 @dataclass(frozen=True)
 class Panel:
     """One quantity over the optimizer steps."""
 
     title: str
-    points: Sequence[tuple[float, float]]
-    """Step and value; a value that is not finite is a gap with a mark."""
+    points: Sequence[Point]
+    """A value that is not finite is a gap with a mark."""
 
 
 def curves(panels: Sequence[Panel]) -> str:
@@ -58,15 +61,15 @@ def _panel(panel: Panel) -> Iterator[str]:
         yield f'<text x="{LEFT + 8}" y="{HEIGHT / 2}">nothing was logged</text>'
         return
     steps = [step for step, _ in panel.points]
-    x = _scale(min(steps), max(steps), LEFT, WIDTH - RIGHT)
-    y = _scale(min(finite, default=0.0), max(finite, default=0.0), HEIGHT - BOTTOM, TOP)
+    x = Scale(min(steps), max(steps), LEFT, WIDTH - RIGHT)
+    y = Scale(min(finite, default=0.0), max(finite, default=0.0), HEIGHT - BOTTOM, TOP)
     for value in dict.fromkeys((min(finite, default=0.0), max(finite, default=0.0))):
         place = f'x="{LEFT - 6}" y="{y(value) + 4:.1f}"'
         yield f'<text {place} text-anchor="end">{value:.3g}</text>'
     for step, anchor in zip((min(steps), max(steps)), ("start", "end"), strict=True):
         place = f'x="{x(step):.1f}" y="{HEIGHT - 8}"'
         yield f'<text {place} text-anchor="{anchor}">{step:g}</text>'
-    for stretch in _stretches(panel.points):
+    for stretch in stretches(panel.points):
         line = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in stretch)
         yield f'<polyline class="curve" points="{line}"/>'
     for step, value in panel.points:
@@ -75,13 +78,16 @@ def _panel(panel: Panel) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class _scale:  # noqa: N801 - used as a function
+class Scale:
+    """Where a value is drawn, between two places; the middle if all values are the same."""
+
     low: float
     high: float
     start: float
     end: float
 
     def __call__(self, value: float) -> float:
+        """The place of a value."""
         if self.high == self.low:
             return (self.start + self.end) / 2
         # Halves, so that the span of two huge values does not overflow.
@@ -89,9 +95,9 @@ class _scale:  # noqa: N801 - used as a function
         return self.start + share * (self.end - self.start)
 
 
-def _stretches(points: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
+def stretches(points: Sequence[Point]) -> Iterator[list[Point]]:
     """The runs of finite values between the gaps."""
-    stretch: list[tuple[float, float]] = []
+    stretch: list[Point] = []
     for step, value in points:
         if math.isfinite(value):
             stretch.append((step, value))
@@ -100,3 +106,25 @@ def _stretches(points: Sequence[tuple[float, float]]) -> Iterator[list[tuple[flo
             stretch = []
     if stretch:
         yield stretch
+
+
+def thinned(points: Sequence[Point], spans: int) -> list[Point]:
+    """At most five points of each of so many spans of points, if there are more than that.
+
+    Of a span, its first and last point are kept, its smallest and largest value, and the first
+    that is not finite: no peak and no gap is lost.
+    """
+    if len(points) <= 5 * spans:
+        return list(points)
+    size = math.ceil(len(points) / spans)
+    kept: list[Point] = []
+    for start in range(0, len(points), size):
+        span = points[start : start + size]
+        finite = [i for i, (_, value) in enumerate(span) if math.isfinite(value)]
+        wanted = {0, len(span) - 1}
+        wanted |= {next((i for i in range(len(span)) if not math.isfinite(span[i][1])), 0)}
+        if finite:
+            wanted.add(min(finite, key=lambda i: span[i][1]))
+            wanted.add(max(finite, key=lambda i: span[i][1]))
+        kept += [span[i] for i in sorted(wanted)]
+    return kept
