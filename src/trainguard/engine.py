@@ -104,7 +104,7 @@ class _Tally:
                 self.used.add(one)
                 return
         if (reason := self.excused(finding)) is not None:
-            self.suppressed.append(Suppressed(finding, reason))
+            self.suppressed.append(Suppressed(finding, reason, in_source=False))
         elif self.is_known(finding):
             self.known.append(finding)
         else:

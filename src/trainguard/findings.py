@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 JSON_VERSION = 1
+IN_BASELINE = "accepted in the baseline"
 
 
 class Severity(StrEnum):
@@ -188,6 +189,8 @@ class Suppressed:
     finding: Finding
     reason: str
     """What the comment says, or which setting it is; empty if the comment gives no reason."""
+    in_source: bool = True
+    """Whether it is a comment."""
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as JSON values."""
@@ -235,6 +238,12 @@ class Report:
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """What IPython shows in a terminal: the text."""
         printer.text(str(self))
+
+    @property
+    def set_aside(self) -> tuple[Suppressed, ...]:
+        """What was found and does not count, the findings of the baseline included."""
+        known = (Suppressed(finding, IN_BASELINE, in_source=False) for finding in self.known)
+        return (*self.suppressed, *known)
 
     @property
     def causes(self) -> tuple[Finding, ...]:

@@ -1,6 +1,6 @@
 """The report as JSON lines: one line an entry, each with its `kind`, the summary last.
 
-Kinds are `finding`, `suppressed`, `not_checked`, `note` and `summary`; the fields are those of
+Kinds are `finding`, `suppressed`, `known`, `not_checked`, `note` and `summary`; the fields are those of
 the JSON format (`trainguard.report.schema`). The lines are ASCII, so that no reader splits them
 elsewhere than at a line feed.
 """
@@ -29,6 +29,8 @@ def _entries(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"kind": "finding", **finding}
     for finding in content["suppressed"]:
         yield {"kind": "suppressed", **finding}
+    for finding in content["known"]:
+        yield {"kind": "known", **finding}
     for entry in content["not_checked"]:
         yield {"kind": "not_checked", **entry}
     for note in content["notes"]:

@@ -55,7 +55,7 @@ def render(report: Report) -> str:
 
 def _names(report: Report) -> dict[str, str]:
     """The checks' names; of those that are not registered, as the findings state them."""
-    findings = [*report.findings, *(entry.finding for entry in report.suppressed)]
+    findings = [*report.findings, *(entry.finding for entry in report.set_aside)]
     return {finding.code: finding.name for finding in findings} | {
         code: check.name for code, check in known_checks().items()
     }
@@ -71,8 +71,9 @@ def _suites(report: Report) -> dict[str, _Suite]:
 
     for finding in gravest_first(report.findings):
         case(finding.subject, finding.code).findings.append(finding)
-    for entry in report.suppressed:
-        text = f"suppressed in the source: {entry.reason or 'no reason given'}"
+    for entry in report.set_aside:
+        where = "suppressed in the source" if entry.in_source else "set aside"
+        text = f"{where}: {entry.reason or 'no reason given'}"
         case(entry.finding.subject, entry.finding.code).suppressed.append(clean(text))
     for undecided in report.not_checked:
         case(undecided.subject, undecided.code).skipped.append(clean(undecided.reason))
@@ -86,7 +87,7 @@ def _readable(report: Report) -> _Suite:
 
 
 def _passed(report: Report) -> Iterator[str]:
-    found = by_code(report.findings)
+    found = by_code([*report.findings, *(entry.finding for entry in report.set_aside)])
     for code in report.checked:
         if code not in found and code != _COULD_NOT_LOOK:
             yield code

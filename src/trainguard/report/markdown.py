@@ -21,7 +21,6 @@ from trainguard.report._words import (
     reasons_not_checked,
     sentence,
     shortened,
-    verdict,
 )
 
 LIMIT = 65_000
@@ -40,7 +39,7 @@ _PARTED = "&#8203;"
 
 def render(report: Report) -> str:
     """Causes first; what has no room is counted."""
-    head = f"## trainguard: {_head(report)}\n\n{_prose(looked_at(report))}\n"
+    head = f"## trainguard\n\n{_prose(looked_at(report))}\n"
     tail = "".join(f"\n{block}\n" for block in _tail(report))
     room = LIMIT - len(head) - len(tail) - 100
     parts = [head]
@@ -52,10 +51,6 @@ def render(report: Report) -> str:
             break
         parts.append(block)
     return "".join([*parts, tail])
-
-
-def _head(report: Report) -> str:
-    return verdict(report) if report.subjects else "nothing checked"
 
 
 def _cause(report: Report, cause: Finding) -> Iterator[str]:
@@ -85,13 +80,13 @@ def _symptoms(findings: Sequence[Finding]) -> list[str]:
 def _tail(report: Report) -> Iterator[str]:
     if report.notes:
         yield _list([f"Note: {_prose(note)}" for note in report.notes])
-    if report.suppressed:
+    if report.set_aside:
         lines = [
             f"{_link(one.finding.code)} {_prose(one.finding.name)} "
             f"{_span(address(one.finding.location))}: {_prose(one.reason or 'no reason given')}"
-            for one in report.suppressed
+            for one in report.set_aside
         ]
-        yield _folded(f"{len(lines)} suppressed", lines)
+        yield _folded(f"{len(lines)} suppressed or accepted", lines)
     if report.not_checked:
         lines = [
             f"{_prose(', '.join(codes))}: {_prose(reason)}"

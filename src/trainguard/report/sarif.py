@@ -91,7 +91,7 @@ def _driver(rules: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _rules(report: Report) -> list[dict[str, Any]]:
     """The checks that decided or found something, sorted by code."""
-    found = by_code([*report.findings, *(entry.finding for entry in report.suppressed)])
+    found = by_code([*report.findings, *(entry.finding for entry in report.set_aside)])
     known = known_checks()
     codes = sorted({*found, *report.checked})
     return [rule(clean(code), known.get(code), found.get(code, ())) for code in codes]
@@ -142,7 +142,7 @@ def _notification(kind: str, text: str) -> dict[str, Any]:
 def _results(report: Report) -> list[dict[str, Any]]:
     """Gravest first, the suppressed ones at the end."""
     findings = gravest_first(report.findings)
-    suppressed = sorted(report.suppressed, key=lambda entry: entry.finding.severity.rank)
+    suppressed = sorted(report.set_aside, key=lambda entry: entry.finding.severity.rank)
     every = [*findings, *(entry.finding for entry in suppressed)]
     marks: Iterable[Suppressed | None] = chain([None] * len(findings), suppressed)
     effects = _effects(report)
@@ -236,6 +236,7 @@ def _region(place: Location) -> dict[str, int]:
 
 def _suppression(mark: Suppressed) -> dict[str, str]:
     reason = clean(mark.reason)
-    return {"kind": "inSource", "status": "accepted"} | (
+    kind = "inSource" if mark.in_source else "external"
+    return {"kind": kind, "status": "accepted"} | (
         {"justification": reason} if reason else {}
     )

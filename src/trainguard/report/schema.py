@@ -21,8 +21,8 @@ the strings "nan", "inf" and "-inf". Lines, columns and steps count from 1, colu
 points, and an end column is the first behind the place.
 
 Each line of `--output-format jsonl` is one of these objects with a `kind`: `finding`,
-`suppressed`, `not_checked`, `note` (with its `text`), and, last, `summary`, which also holds
-`version` and `checked`."""
+`suppressed`, `known`, `not_checked`, `note` (with its `text`), and, last, `summary`, which also
+holds `version` and `checked`."""
 
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
@@ -44,6 +44,10 @@ def schema() -> dict[str, Any]:
                 "checked": {**_TEXTS, "description": "Codes of the checks that decided, sorted."},
                 "not_checked": _array("not_checked"),
                 "suppressed": _array("suppressed"),
+                "known": {
+                    **_array("finding"),
+                    "description": "Findings that the baseline accepts.",
+                },
                 "notes": {**_TEXTS, "description": "What was measured and is no finding."},
                 "summary": {"$ref": "#/$defs/summary"},
             }

@@ -46,8 +46,8 @@ def concise(report: Report) -> str:
 
 def _cause(report: Report, cause: Finding, paint: Paint) -> Iterator[str]:
     severity = cause.severity.value
-    head = paint(severity, f"{severity}[{cause.code}]")
-    yield f"{head} {cause.name}: {clean(cause.message)}"
+    head = paint(severity, f"{severity}[{clean(cause.code)}]")
+    yield f"{head} {clean(cause.name)}: {clean(cause.message)}"
     yield paint("dim", f"  --> {address(cause.location)}")
     yield from _frame(cause.location, paint)
     if cause.fix:
@@ -67,7 +67,7 @@ def _elsewhere(subjects: list[str]) -> str:
 
 
 def _frame(location: Location, paint: Paint) -> Iterator[str]:
-    rows = [(line.label, line.text, line.marked) for line in location.excerpt]
+    rows = [(clean(line.label), line.text, line.marked) for line in location.excerpt]
     if not rows and location.key:
         value = f": {location.value}" if location.value is not None else ""
         rows = [(str(location.line or ""), f"{location.key}{value}", True)]
