@@ -12,7 +12,7 @@ import pytest
 
 from trainguard.facts.intent import Intent
 from trainguard.findings import Finding, Location, Report
-from trainguard.integrations.files import gather
+from trainguard.integrations.files import Wanted, gather
 from trainguard.pytest_plugin import PREFIX
 from trainguard.report import text
 from trainguard.testing._settings import Settings, session_settings
@@ -63,7 +63,7 @@ def _gathered(
         seen: set[tuple[str, str]] = set()
         for path, named in paths.items():
             count = 0
-            for evidence in gather(_near(path), intent) if path.exists() else ():
+            for evidence in gather(_near(path), Wanted(intent)) if path.exists() else ():
                 count += 1
                 if (key := (evidence.subject, evidence.kind)) not in seen:
                     seen.add(key)
