@@ -48,7 +48,7 @@ def _no_cause(report: Report) -> str:
 
 def _card(report: Report, cause: Finding, places: dict[int, str]) -> Iterator[str]:
     severity = cause.severity.value
-    yield f'<article class="cause {severity}" id="{places[id(cause)]}">'
+    yield f'<article class="cause {severity}"{_anchor(cause, places)}>'
     yield (
         f'<h3><span class="badge">{severity}</span> <span class="code">{escaped(cause.code)}</span>'
         f" {escaped(cause.name)}</h3>"
@@ -86,6 +86,12 @@ def address(location: Location) -> str:
     return f"{location.path or ''}{line}{step}"
 
 
+def _anchor(finding: Finding, places: dict[int, str]) -> str:
+    """Where links lead; a symptom of several causes stands under each, and has it once."""
+    place = places.pop(id(finding), "")
+    return f' id="{place}"' if place else ""
+
+
 def _symptoms(symptoms: Sequence[Finding], cause: Finding, places: dict[int, str]) -> Iterator[str]:
     if not symptoms:
         return
@@ -96,10 +102,8 @@ def _symptoms(symptoms: Sequence[Finding], cause: Finding, places: dict[int, str
     )
     for symptom in symptoms[:MAX_SYMPTOMS]:
         where = f" ({symptom.subject})" if symptom.subject != cause.subject else ""
-        # A symptom of several causes stands under each; the first of them is linked to.
-        mark = f' id="{place}"' if (place := places.pop(id(symptom), "")) else ""
         yield (
-            f'<li{mark}><span class="code">{escaped(symptom.code)}</span> {escaped(symptom.name)}: '
+            f'<li{_anchor(symptom, places)}><span class="code">{escaped(symptom.code)}</span> {escaped(symptom.name)}: '
             f"{prose(symptom.message)}{escaped(where)}</li>"
         )
     if len(symptoms) > MAX_SYMPTOMS:

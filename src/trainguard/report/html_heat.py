@@ -162,7 +162,7 @@ def _legend(grid: Sequence[Sequence[Cell]], colours: Colours) -> str:
     keys = [
         f'<span class="key {style}"><i></i>{text}</span>'
         for style, text in texts.items()
-        if style in used or style.startswith("l")
+        if style in used or (style.startswith("l") and used - {"", "zero", "bad"})
     ]
     return f'<br><span class="legend">{"".join(keys)}</span>'
 

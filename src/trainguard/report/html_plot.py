@@ -83,7 +83,8 @@ def plot(
     yield from _lane(marks, steps)
     yield '<div class="field">'
     yield '<div class="y" aria-hidden="true">'
-    yield f"<span>{axis.top}</span><span>{axis.bottom}</span></div>"
+    yield from (f"<span>{label}</span>" for label in axis.labels)
+    yield "</div>"
     yield '<div class="picture">'
     yield (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
@@ -105,11 +106,12 @@ class _Axis:
     low: float
     high: float
     is_log: bool
+    is_empty: bool
 
     @classmethod
     def of(cls, values: Sequence[float]) -> _Axis:
         low, high = min(values, default=0.0), max(values, default=0.0)
-        return cls(low, high, low > 0 and high / low > 1000)
+        return cls(low, high, low > 0 and high / low > 1000, not values)
 
     def __call__(self, value: float) -> float:
         place = Scale(self._shown(self.low), self._shown(self.high), HEIGHT - MARGIN, MARGIN)
@@ -123,12 +125,11 @@ class _Axis:
         return ' <span class="muted">log scale</span>' if self.is_log else ""
 
     @property
-    def top(self) -> str:
-        return number(self.high, digits=3)
-
-    @property
-    def bottom(self) -> str:
-        return number(self.low, digits=3) if self.low != self.high else ""
+    def labels(self) -> list[str]:
+        """Of the highest value and of the lowest; of one that is all there is, one."""
+        if self.is_empty:
+            return []
+        return [number(value, digits=3) for value in dict.fromkeys((self.high, self.low))]
 
 
 def _legend(series: Sequence[Series]) -> str:

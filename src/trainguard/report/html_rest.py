@@ -19,7 +19,9 @@ def rest(report: Report) -> Iterator[str]:
         notes = [f"<li>{prose(note)}</li>" for note in report.notes]
         yield from _section("notes", "Notes", ["<ul>", *_bounded(notes), "</ul>"])
     if report.set_aside:
-        yield from _section("suppressed", "Suppressed", _suppressed(report))
+        yield from _section("suppressed", "Suppressed by a comment", _suppressed(report))
+    if report.known:
+        yield from _section("known", "Known from the baseline", _known(report))
     if report.not_checked:
         yield from _section("not-checked", "Not checked, and why", _not_checked(report))
     if report.checked:
@@ -45,6 +47,16 @@ def _suppressed(report: Report) -> Iterator[str]:
         for one in report.set_aside
     ]
     yield from ("<ul>", *_bounded(items), "</ul>")
+
+
+def _known(report: Report) -> Iterator[str]:
+    items = [
+        f'<li><span class="code">{escaped(one.code)}</span> {escaped(one.name)} '
+        f"({escaped(address(one.location))}): {prose(one.message)}</li>"
+        for one in report.known
+    ]
+    yield f"<details><summary>{plural(len(items), 'finding')}</summary><ul>"
+    yield from (*_bounded(items), "</ul></details>")
 
 
 def _not_checked(report: Report) -> Iterator[str]:
