@@ -10,7 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -19,10 +19,12 @@ from trainguard.engine import judge
 from trainguard.facts import model as model_facts
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.failure import Failure
+from trainguard.facts.layers import LayerStep
 from trainguard.facts.model import ModelFacts, OptimizerFacts
 from trainguard.facts.steps import StepFacts
 from trainguard.findings import Finding, Report, Severity
 from trainguard.gather.run import FOLDER, REPORT_FILE, STEPS_FILE, step_to_json, with_log
+from trainguard.gather.run_layers import LayerWriter
 from trainguard.registry import Check, select
 from trainguard.report import text
 
@@ -80,7 +82,8 @@ class Guard:
 
     Args:
         subject: the run as messages name it.
-        folder: where `trainguard/steps.jsonl` and `report.json` go; None records nothing.
+        folder: where `trainguard/steps.jsonl`, `report.json` and `report.html` go; None records
+            nothing.
         on_finding: what an error does: "warn" logs it once per cause, "stop" also asks the run
             to end, "raise" raises TrainGuardError.
         selected: the checks to run; all by default.
@@ -113,6 +116,7 @@ class Guard:
         self._speaks = speaks
         self._folder = folder / FOLDER if folder is not None else None
         self._record: TextIO | None = None
+        self._layers = LayerWriter()
 
     @property
     def report(self) -> Report:
@@ -142,6 +146,11 @@ class Guard:
             self._unjudged += 1
             is_first = len(self._steps) <= AT_ONCE
             self._write({"kind": "step", **step_to_json(step)}, at_once=is_first or step.is_unusual)
+
+    def layers(self, seen: Iterable[LayerStep]) -> None:
+        """Record what was seen layer by layer; no check judges it."""
+        for entry in self._layers.entries(seen):
+            self._write(entry, at_once=False)
 
     def ranks(self, compared: Iterable[StepFacts]) -> None:
         """Take in what a comparison of ranks says of earlier steps."""
@@ -212,13 +221,17 @@ class Guard:
         self._act(report, new)
 
     def close(self) -> None:
-        """Write the report and end the record."""
-        if self._folder is not None and self._record is not None:
-            report = self._folder / REPORT_FILE
-            report.write_text(self.report.to_json() + "\n", encoding="utf-8")
-        if self._record is not None:
-            self._record.close()
-            self._record = None
+        """End the record and write the report, for programs and as a page."""
+        if self._folder is None or self._record is None:
+            return
+        record, self._record = self._record, None
+        with record:
+            report = self.report
+            (self._folder / REPORT_FILE).write_text(report.to_json() + "\n", encoding="utf-8")
+        with suppress(Exception):  # the page is a convenience; all that it shows is on the disk
+            from trainguard.integrations.run_pages import write_page
+
+            write_page(report, self._folder, tuple(self._steps))
 
     @contextmanager
     def shielded(self, what: str, stop_watching: Callable[[], None]) -> Iterator[None]:

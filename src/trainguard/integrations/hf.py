@@ -37,8 +37,8 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         trainer_report = callback.report
 
     The run itself is not changed: weights, random numbers and logs are bit-identical with and
-    without the callback. It leaves `trainguard/steps.jsonl` and `trainguard/report.json` in the
-    output folder, which `trainguard check` reads.
+    without the callback. It leaves `trainguard/steps.jsonl`, which `trainguard check` reads,
+    `trainguard/report.json`, and `trainguard/report.html` to look at, in the output folder.
 
     Args:
         on_finding: what an error does. "warn" logs it once per cause. "stop" also ends training
@@ -135,6 +135,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
             stepped = self._stepped if is_seen else None
             new = self._recorder.finish(state.global_step, self._rates, stepped)
             self._guard.steps(new)
+            self._guard.layers(self._recorder.layers())
             self._guard.ranks(self._recorder.apart())
             if not control.should_log:
                 self._review(state)
@@ -184,6 +185,7 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         with self._shielded("ending the run"):
             if recorder is not None:
                 self._guard.steps(recorder.drain())
+                self._guard.layers(recorder.layers())
                 self._guard.ranks(recorder.apart(last=True))
                 self._review(state, last=True)
         with self._shielded("writing the report"):

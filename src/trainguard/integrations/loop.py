@@ -51,7 +51,8 @@ def watch(
     Args:
         model: the module that is trained, wrapped or not.
         optimizer: the optimizer that steps it, wrapped or not.
-        output_dir: where `trainguard/steps.jsonl` and `report.json` go; None records nothing.
+        output_dir: where `trainguard/steps.jsonl`, `report.json` and `report.html` go; None records
+            nothing.
         on_finding: what an error does: "warn" logs it once per cause, "raise" raises
             TrainGuardError from `optimizer.step()` before the weights change, "stop" drops the
             gradients of this and every later step and sets `stop_requested` for the loop to see.
@@ -140,6 +141,7 @@ class LoopGuard:
         if recorder is not None:
             with self._shielded("ending the run"):
                 self._guard.steps(recorder.drain())
+                self._guard.layers(recorder.layers())
                 self._guard.ranks(recorder.apart(last=error is None))
                 if error is None:
                     self._guard.review(last=True)
@@ -244,6 +246,7 @@ class LoopGuard:
     def _close(self, *, stepped: bool | None) -> None:
         self._step += 1
         self._guard.steps(self._recorder.finish(self._step, self._rates, stepped))
+        self._guard.layers(self._recorder.layers())
         self._guard.ranks(self._recorder.apart())
 
     def _shielded(self, what: str) -> AbstractContextManager[None]:
