@@ -38,8 +38,9 @@ def train(adapter: Path, output: Path) -> Report:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "example-output")
-    first = get_peft_model(LlamaForCausalLM(TINY), LoraConfig(target_modules=["q_proj", "v_proj"]))
-    first.save_pretrained(folder / "first-stage")
+    # Random instead of zero, as if it had been trained.
+    config = LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    get_peft_model(LlamaForCausalLM(TINY), config).save_pretrained(folder / "first-stage")
     report = train(folder / "first-stage", folder / "second-stage")
     print([cause.code for cause in report.causes])
     sys.exit(report.exit_code)
