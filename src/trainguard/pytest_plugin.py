@@ -101,7 +101,8 @@ def pytest_collection_modifyitems(
     if paths := _paths(config):
         from trainguard.testing._items import file_items
 
-        items.extend(file_items(session, paths, config.stash[_selected]))
+        selected = config.stash[_selected]
+        items.extend(file_items(session, paths, selected))
 
 
 def _paths(config: pytest.Config) -> dict[Path, bool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,9 +50,8 @@ class TrainGuardFixture:
         """Watch a loop as `trainguard.watch` does; the report is judged when the block ends."""
         from trainguard.integrations.loop import watch
 
-        with watch(model, optimizer, **options) as guard:
-            with self._noted(lambda: guard.report):
-                yield guard
+        with watch(model, optimizer, **options) as guard, self._noted(lambda: guard.report):
+            yield guard
         self.require(guard.report)
 
     @contextmanager
@@ -75,9 +73,8 @@ class TrainGuardFixture:
         from trainguard.integrations.evaluation import audit_evaluation
 
         audit = audit_evaluation(llm, **options)
-        with self._noted(lambda: audit.report):
-            with audit:
-                yield audit
+        with self._noted(lambda: audit.report), audit:
+            yield audit
         self.require(audit.report)
 
     def require(self, report: Report) -> Report:

@@ -97,7 +97,7 @@ def _is_under(nodeid: str, wanted: str) -> bool:
 
 def _shown(config: pytest.Config, path: str | Path) -> str:
     """A path as ids show it: relative to pytest's root if it lies below, and printable."""
-    place = Path(os.path.abspath(path))  # noqa: PTH100: links stay as they are named
+    place = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as named
     with contextlib.suppress(ValueError):
         place = place.relative_to(config.rootpath)
     return printable(place.as_posix())
@@ -126,7 +126,7 @@ def _subject(
     node: _Subject = _Subject.from_parent(session, name=name, nodeid=f"{PREFIX}{name}")
     node.verdicts = [verdicts[code] for code in sorted(verdicts)]
     node.found, node.settings = found, settings
-    node.path = Path(os.path.abspath(subject))  # noqa: PTH100: links stay as they are named
+    node.path = Path(os.path.abspath(subject))  # noqa: PTH100 - links stay as named
     return node
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,7 +79,7 @@ def test_settings(node: pytest.Item) -> Settings:
 test_settings.__test__ = False  # type: ignore[attr-defined]
 
 
-def _demand_known(args: tuple[Any, ...], arguments: dict[str, Any], nodeid: str) -> None:
+def _demand_known(args: tuple[Any, ...], arguments: Mapping[str, Any], nodeid: str) -> None:
     unknown = [*map(repr, args), *(name for name in arguments if name not in _ARGUMENTS)]
     if unknown:
         raise pytest.UsageError(

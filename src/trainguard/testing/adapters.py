@@ -42,9 +42,7 @@ def assert_adapter_trainable(model: Any) -> None:
     assert_decided(check(model), "frozen-adapter", "nothing-trainable")
 
 
-def assert_adapter_changes_output(
-    model: Any, batch: Any, *, output: Output | None = None
-) -> None:
+def assert_adapter_changes_output(model: Any, batch: Any, *, output: Output | None = None) -> None:
     """Assert that the outputs with and without the adapter differ.
 
     A fresh LoRA does not pass: its B matrices are zero until it is trained.

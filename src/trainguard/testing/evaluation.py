@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from trainguard.engine import judge
+from trainguard.facts.evaluation import EvaluationFacts
 from trainguard.facts.evaluation_probes import GraderFacts, ParserFacts
 from trainguard.facts.evidence import Evidence
 from trainguard.registry import select
@@ -64,7 +65,7 @@ def assert_parser_tells_no_answer(parse: Callable[[str], Any]) -> None:
 def assert_grader_discriminates(
     correct: Callable[[Any, Any], bool], expected: Sequence[Any]
 ) -> None:
-    """Assert that a comparison accepts right answers and no others (TG608, TG612).
+    """Assert that a comparison accepts right answers and no others (TG608, TG609).
 
     Args:
         correct: from an answer and the expected one to whether it is right.
@@ -82,4 +83,6 @@ def assert_grader_discriminates(
 
 
 def _evidence(kind: type, facts: Any, name: str) -> Evidence:
-    return Evidence(subject=name, kind="evaluation", facts={kind: facts})
+    return Evidence(
+        subject=name, kind="evaluation", facts={EvaluationFacts: EvaluationFacts(), kind: facts}
+    )

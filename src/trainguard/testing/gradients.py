@@ -111,7 +111,7 @@ def _with_loss(model: Module, loss: Loss) -> Module:
     """The model as one that returns the given loss; its parameters keep their names."""
     import torch
 
-    class WithLoss(torch.nn.Module):
+    class WithLoss(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.inner = model
@@ -121,6 +121,7 @@ def _with_loss(model: Module, loss: Loss) -> Module:
             return {"loss": loss(model, batch)}
 
         def named_parameters(self, *args: Any, **options: Any) -> Iterator[tuple[str, Parameter]]:
-            return model.named_parameters(*args, **options)
+            named: Iterator[tuple[str, Parameter]] = model.named_parameters(*args, **options)
+            return named
 
     return WithLoss()

@@ -69,7 +69,9 @@ def assert_labels_not_shifted(batch: Batch) -> None:
     assert_decided(report, "no-supervised-tokens", "shifted-labels")
 
 
-def assert_padding_not_supervised(batch: Batch, tokenizer: Any = None, *, model: Any = None) -> None:
+def assert_padding_not_supervised(
+    batch: Batch, tokenizer: Any = None, *, model: Any = None
+) -> None:
     """Assert that labels are -100 where there is padding (TG304), one a row excepted.
 
     Args:

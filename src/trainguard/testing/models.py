@@ -93,7 +93,9 @@ def assert_output_range(
     found = _evaluated(model, batch, output)
     least, most = float(found.min()), float(found.max())
     if not (low <= least and most <= high):
-        raise AssertionError(f"the output lies in [{least:g}, {most:g}], not in [{low:g}, {high:g}]")
+        raise AssertionError(
+            f"the output lies in [{least:g}, {most:g}], not in [{low:g}, {high:g}]"
+        )
 
 
 def assert_rows_independent(
@@ -153,7 +155,9 @@ def assert_causal(model: Module, batch: Any, *, output: Output | None = None) ->
             )
 
 
-def assert_padding_invariant(model: Module, batch: Mapping[str, Any], tokenizer: Any = None) -> None:
+def assert_padding_invariant(
+    model: Module, batch: Mapping[str, Any], tokenizer: Any = None
+) -> None:
     """Assert that a padded row gets the logits that it gets without its padding (TG213).
 
     Args:
@@ -204,4 +208,3 @@ def _language(model: Module, batch: Any, probe: str, name: str) -> Report | None
         return None
     report = preflight(model, batch, probes=(probe,))
     return report if find(name).code in report.checked else None
-

@@ -220,9 +220,9 @@ def _same(first: Tensor, second: Tensor) -> bool:
     """Equal to the bit, but for the payload of NaNs and the sign of zeros."""
     import torch
 
-    return torch.equal(first.nan_to_num(), second.nan_to_num()) and torch.equal(
-        first.isnan(), second.isnan()
-    )
+    first, second = first.detach(), second.detach()
+    alike: bool = torch.equal(first.isnan(), second.isnan())
+    return alike and bool(torch.equal(first.nan_to_num(), second.nan_to_num()))
 
 
 def _assert_falls(
