@@ -44,7 +44,7 @@ def _comments(text: str) -> Iterator[tuple[int, str, bool]]:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == tokenize.COMMENT:
                 yield token.start[0], token.string, token.line.lstrip().startswith("#")
-    except (tokenize.TokenError, SyntaxError):  # what follows was not checked either
+    except (tokenize.TokenError, SyntaxError, ValueError):  # what follows was not checked either
         return
 
 
