@@ -67,6 +67,20 @@ def test_seen_rows_are_those_with_the_text_or_the_numbers_and_the_answer() -> No
     assert facts.looked_up == 3
 
 
+def test_common_words_do_not_make_rows_the_same() -> None:
+    factors = {("km", "m"): 1000.0, ("m", "mm"): 1000.0, ("gram", "mg"): 1000.0}
+    rows = [
+        (f"Convert {value} {source} to {target}.", value * factor)
+        for (source, target), factor in factors.items()
+        for value in range(1, 41)
+    ]
+    asked = "Convert 7 km to m."
+    others = [row for row in rows if row[0] != asked]
+
+    assert Training(rows).has_seen(asked, 7000.0)
+    assert not Training(others).has_seen(asked, 7000.0)
+
+
 def test_numbers_are_read_with_thousands_and_exponents() -> None:
     assert numbers_of("from 1,200 to 3e3 and -4.5") == (-4.5, 1200.0, 3000.0)
     assert numbers_of("no number") == ()

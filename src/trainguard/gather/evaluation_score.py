@@ -51,7 +51,7 @@ class Training:
         """Whether the question occurs, or one about the same thing with its numbers and answer.
 
         Numbers alone do not tell 6 km in m from 6 kg in gram; what a question is about, its rarer
-        words do.
+        words do. Among so few rows that no word can be rare, numbers and answer are all there is.
         """
         words = _words(question)
         if words in self._texts:
@@ -59,6 +59,8 @@ class Training:
         numbers = numbers_of(question)
         rows = self._keys.get(_key(numbers, expected), []) if numbers else []
         mine = self._rare(words.split())
+        if self._rows < 1 / RARE:
+            return bool(rows)
         return any(_is_within(mine, self._rare(row)) for row in rows)
 
     def _rare(self, words: Iterable[str]) -> set[str]:
@@ -117,7 +119,8 @@ def _frequent(expected: Sequence[Any]) -> list[Any]:
 
 
 def _is_within(words: set[str], others: set[str]) -> bool:
-    return words <= others or others <= words
+    """Whether one says what the other does; common words alone say nothing."""
+    return bool(words & others) and (words <= others or others <= words)
 
 
 def numbers_of(question: Any) -> tuple[float, ...]:
