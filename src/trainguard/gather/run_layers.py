@@ -7,7 +7,7 @@ from typing import Any
 
 from trainguard.facts.layers import MAX_LAYERS, LayerStep
 
-#: Steps that are read at most; trainguard writes about fifteen hundred in a million.
+#: Steps that are read at most; trainguard writes about seven hundred in a million.
 MAX_LAYER_STEPS = 4096
 #: Characters of a name that are read.
 MAX_NAME = 300

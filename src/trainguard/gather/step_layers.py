@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from trainguard.gather.step_under_way import PendingStep
 
 #: As many steps are kept at the beginning, one after the other; later ones are that part of the
-#: steps so far apart, so that the record of a run of a million has about fifteen hundred.
-FINENESS = 128
+#: steps so far apart, so that the record of a run of a million has about seven hundred.
+FINENESS = 64
 #: Unusual steps that are kept besides.
 MOST_UNUSUAL = 256
 #: Steps that may wait to be taken away.

@@ -60,16 +60,14 @@ def head(tensor: Tensor) -> Tensor:
     return tensor[:rows].reshape(-1)[:count]
 
 
-def stretch_norms(vector: Tensor, sizes: Sequence[int]) -> Tensor:
-    """L2 norm of each of the stretches of these sizes that a vector consists of; of all at once
-    if there are no sizes.
-    """
+def stretch_norms(vectors: Sequence[Tensor], sizes: Sequence[int]) -> Sequence[Tensor]:
+    """Of each vector, the L2 norms of the stretches of these sizes that it consists of."""
     import torch
 
+    parts = [part for vector in vectors for part in vector.split(sizes)]
     with torch.no_grad():
-        if not sizes:
-            return vector.float().norm()
-        return torch.stack(torch._foreach_norm(vector.split(sizes), 2, dtype=torch.float32))
+        each = torch.stack(torch._foreach_norm(parts, 2, dtype=torch.float32))
+    return each.split(len(sizes))
 
 
 def gradient(parameter: Tensor) -> Tensor:

@@ -200,16 +200,21 @@ class StepRecorder:
             after = sample(now.parameters)
             assert after is not None
             received, changed = now.received != 0, after != now.weights
-            sizes = now.cut.sizes if now.cut is not None else ()
             now.numbers |= {
                 "sampled": received.sum(),
                 "moved": (changed & received).sum(),
                 "drifted": (changed & ~received).sum(),
-                "update": stretch_norms(after - now.weights, sizes),
-                "weight": stretch_norms(now.weights, sizes),
             }
-            if sizes:
-                now.numbers["reached"] = stretch_norms(now.received, sizes)
+            update = after - now.weights
+            if now.cut is None:
+                now.numbers |= {
+                    "update": update.float().norm(),
+                    "weight": now.weights.float().norm(),
+                }
+            else:
+                kinds = ("update", "weight", "reached")
+                each = stretch_norms((update, now.weights, now.received), now.cut.sizes)
+                now.numbers |= dict(zip(kinds, each, strict=True))
 
     def so_far(self, step: int, rates: Sequence[float] | None) -> StepFacts:
         """The facts of the step that is under way; waits for its numbers to arrive.
