@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from trainguard.report import display as _display  # noqa: F401  how a Report shows itself
+
 if TYPE_CHECKING:
     from trainguard.findings import Finding, Report
     from trainguard.integrations.evaluation import allow_override, audit_evaluation

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from trainguard.engine import judge
 from trainguard.facts import model as model_facts
@@ -27,6 +27,9 @@ from trainguard.gather.run import FOLDER, REPORT_FILE, STEPS_FILE, step_to_json,
 from trainguard.gather.run_layers import LayerWriter
 from trainguard.registry import Check, select
 from trainguard.report import text
+
+if TYPE_CHECKING:
+    from trainguard.integrations.outlets import Outlet
 
 OnFinding = Literal["warn", "stop", "raise"]
 
@@ -117,6 +120,7 @@ class Guard:
         self._folder = folder / FOLDER if folder is not None else None
         self._record: TextIO | None = None
         self._layers = LayerWriter()
+        self._outlets: tuple[Outlet, ...] = ()
 
     @property
     def report(self) -> Report:
@@ -131,6 +135,10 @@ class Guard:
         path = self._folder / STEPS_FILE
         self._record = path.open("a" if resumed else "w", encoding="utf-8")
         self._write({"kind": "run", "version": RECORD_VERSION, **run})
+
+    def tell(self, *outlets: Outlet) -> None:
+        """Tell these too: each new cause as it is found, and the report at the end."""
+        self._outlets += outlets
 
     def structure(self, *facts: ModelFacts | OptimizerFacts) -> None:
         """Take in what the model and the optimizer look like before the first step."""
@@ -221,6 +229,15 @@ class Guard:
         self._act(report, new)
 
     def close(self) -> None:
+        """End the record, write the report and tell it."""
+        self._close_record()
+        outlets, self._outlets = self._outlets, ()
+        if outlets:
+            report = self.report
+            for outlet in outlets:
+                outlet.end(report)
+
+    def _close_record(self) -> None:
         """End the record and write the report, for programs and as a page."""
         if self._folder is None or self._record is None:
             return
@@ -289,6 +306,8 @@ class Guard:
         )
         if self._speaks:
             logger.warning("\n%s", text.full(shown, summary=False))
+        for outlet in self._outlets:
+            outlet.announce(shown)
         if all(cause.severity is not Severity.ERROR for cause in new):
             return
         if self.on_finding == "raise":

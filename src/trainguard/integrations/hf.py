@@ -14,6 +14,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from trainguard import __version__
+from trainguard.config import in_force
 from trainguard.facts.steps import StepFacts
 from trainguard.findings import Report
 from trainguard.gather.clip_tap import tap
@@ -26,7 +27,9 @@ from trainguard.gather.model import (
 from trainguard.gather.run import log_facts
 from trainguard.gather.steps import StepRecorder, drop_gradients, learning_rates
 from trainguard.integrations.guard import OVERHEAD, Guard, OnFinding, checked_overhead
-from trainguard.registry import select
+from trainguard.integrations.notify import Notify
+from trainguard.integrations.outlets import Outlets
+from trainguard.integrations.trackers import of_callbacks
 
 
 class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
@@ -50,10 +53,17 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         overhead: the share of a step's time that comparing weights and gradients around the
             update may take; where it takes more, it is done every few steps. The loss and the
             norm of every gradient are taken at each step.
+        notify: who is told of an error while training goes on: a function that takes the Report, a
+            webhook's URL, or a command as a list of its arguments, which reads the report's JSON
+            from standard input. None asks the environment variable TRAINGUARD_NOTIFY, () tells
+            nobody.
+        trackers: where findings are shown besides: `SummaryWriter`s and runs of W&B, MLflow or
+            Trackio. None takes those of `report_to`, () takes none.
 
     Raises:
-        ValueError: on_finding or ignore is not one of the known words, or overhead is not
-            above 0.
+        ValueError: on_finding or ignore is not one of the known words, overhead is not above 0,
+            or notify is a text that is no URL.
+        TypeError: notify or a tracker is of no kind that is known.
     """
 
     def __init__(
@@ -61,10 +71,13 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
         on_finding: OnFinding = "warn",
         ignore: Iterable[str] = (),
         overhead: float = OVERHEAD,
+        notify: Notify | None = None,
+        trackers: Iterable[Any] | None = None,
     ) -> None:
         self._on_finding = on_finding
+        self._outlets = Outlets(notify, trackers)
         self._overhead = checked_overhead(overhead)
-        self._checks = select(ignored=ignore)
+        self._checks = in_force(ignored=ignore).selected
         self._guard = Guard(subject="run", on_finding=on_finding, selected=self._checks)
         self._trainer: weakref.ref[Any] | None = None
         self._recorder: StepRecorder | None = None
@@ -198,6 +211,9 @@ class TrainGuardCallback(TrainerCallback):  # type: ignore[misc]
     def _begin(self, state: Any, model: Any, optimizer: Any) -> None:
         trainer = self._trainer() if self._trainer is not None else _find_trainer(self)
         name = type(trainer).__name__ if trainer is not None else "unknown"
+        if state.is_world_process_zero and trainer is not None:
+            reporting = functools.partial(of_callbacks, trainer.callback_handler.callbacks)
+            self._guard.tell(*self._outlets.of_run(reporting))
         self._guard.open(
             resumed=state.global_step > 0,
             trainguard=__version__,

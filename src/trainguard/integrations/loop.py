@@ -15,11 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from trainguard.config import in_force
 from trainguard.facts.steps import StepFacts
 from trainguard.findings import Report
 from trainguard.gather.step_tensors import is_shard, with_flaw
 from trainguard.integrations.guard import OVERHEAD, Guard, OnFinding, checked_overhead
-from trainguard.registry import select
+from trainguard.integrations.notify import Notify
+from trainguard.integrations.outlets import Outlets
+from trainguard.integrations.trackers import of_process
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -34,6 +37,8 @@ def watch(
     on_finding: OnFinding = "warn",
     ignore: Iterable[str] = (),
     overhead: float = OVERHEAD,
+    notify: Notify | None = None,
+    trackers: Iterable[Any] | None = None,
 ) -> LoopGuard:
     """Watch a training loop and name the cause at the first bad step.
 
@@ -60,11 +65,17 @@ def watch(
         ignore: codes, code prefixes or names of checks to leave out.
         overhead: the share of a step's time that comparing weights and gradients around the
             update may take; where it takes more, it is done every few steps.
+        notify: who is told of an error while training goes on: a function that takes the Report, a
+            webhook's URL, or a command as a list of its arguments, which reads the report's JSON
+            from standard input. None asks the environment variable TRAINGUARD_NOTIFY, () tells
+            nobody.
+        trackers: where findings are shown besides: `SummaryWriter`s and runs of W&B, MLflow or
+            Trackio. None takes the runs that are active in this process, () takes none.
 
     Raises:
-        ValueError: on_finding or ignore is not one of the known words, or overhead is not
-            above 0.
-        TypeError: the optimizer is none of torch's.
+        ValueError: on_finding or ignore is not one of the known words, overhead is not above 0,
+            or notify is a text that is no URL.
+        TypeError: the optimizer is none of torch's, or notify or a tracker of no known kind.
     """
     folder = Path(output_dir) if output_dir is not None else None
     is_first = _rank() == 0
@@ -72,10 +83,13 @@ def watch(
         subject=str(output_dir) if output_dir is not None else type(model).__name__,
         folder=folder if is_first else None,
         on_finding=on_finding,
-        selected=select(ignored=ignore),
+        selected=in_force(ignored=ignore).selected,
         # Of a model in shards each process sees only its own.
         speaks=is_first or any(map(is_shard, model.parameters())),
     )
+    outlets = Outlets(notify, trackers)
+    if is_first:
+        guard.tell(*outlets.of_run(of_process))
     return LoopGuard(model, optimizer, guard, checked_overhead(overhead))
 
 
