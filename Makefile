@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test fuzz table matrix scores lint format types layers bench clean
+.PHONY: demo test fuzz table matrix scores faults lint format types layers bench clean
 
 demo: $(READY)  ## one training four ways, three of them sabotaged, each diagnosed
 	$(BIN)/trainguard demo
@@ -30,6 +30,9 @@ matrix: $(READY)  ## every sabotaged run with the cause that was named, and the 
 scores: $(READY)  ## every faked score with what proved it, and the honest set-ups
 	$(BIN)/python -m tests.quality.faked_scores
 	$(BIN)/python -m tests.quality.evaluation
+
+faults: $(READY)  ## every fault of the reference trainer: what its user sees, the named cause
+	$(BIN)/python -m tests.reference.faults
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -83,6 +83,8 @@ def test_a_planted_fault_is_the_only_error(fault: str, code: str, chat_model: Pa
     options = ("--model", chat_model, *SMALL, "--fault", fault)
     result = trainguard("train", "sft", tmp_path / "run", *options)
     assert result.exit_code == 1, result.output
+    causes = json.loads((tmp_path / "run" / "metrics.json").read_bytes())["causes"]
+    assert causes[0]["code"] == code
     report = json.loads((tmp_path / "run" / "report.json").read_bytes())
     errors = {
         finding["code"]

@@ -48,8 +48,9 @@ def _told() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        extra = "trl" if error.name == "trl" else "train"
         raise click.ClickException(
-            f"the reference trainer needs {error.name}: pip install 'trainguard[train]'"
+            f"the reference trainer needs {error.name}: pip install 'trainguard[{extra}]'"
         ) from None
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
@@ -59,6 +60,11 @@ def _count(name: str, default: int, text: str = "") -> Callable[..., Any]:
     return click.option(
         name, type=click.IntRange(min=1), default=default, show_default=True, help=text
     )
+
+
+def _temperature(default: float) -> Callable[..., Any]:
+    positive = click.FloatRange(min=0, min_open=True)
+    return click.option("--temperature", type=positive, default=default, show_default=True)
 
 
 def _sizes(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,7 +119,7 @@ def _training(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--learning-rate",
             type=click.FloatRange(min=0, min_open=True),
-            help="By default 5e-3 for the tiny model, 2e-4 for any other.",
+            help="By default what suits model and method.",
         ),
         _count("--steps", Plan.steps),
         _sizes,
@@ -147,12 +153,7 @@ def sft(**options: Any) -> None:
 @_training
 @click.option("--sampler", default="", metavar="NAME", help="Another model to sample from.")
 @_count("--samples", Plan.samples, "Samples of reasoning for each question.")
-@click.option(
-    "--temperature",
-    type=click.FloatRange(min=0, min_open=True),
-    default=Plan.temperature,
-    show_default=True,
-)
+@_temperature(Plan.temperature)
 def rft(**options: Any) -> None:
     """Rejection-sampling fine-tuning: sample reasoning, keep what is right, train on it.
 
@@ -160,6 +161,20 @@ def rft(**options: Any) -> None:
     that was killed is started again with the same command and goes on.
     """
     _run("rft", **options)
+
+
+@train.command()
+@_training
+@_count("--samples", 8, "Answers to each question of a batch.")
+@_temperature(1.0)
+def grpo(**options: Any) -> None:
+    """Group-relative policy optimization through TRL, rewarded for right answers.
+
+    A further step: start from an adapter that states answers (--adapter), such as one of train
+    rft. --batch-size counts answers. FOLDER receives everything, and a run that was killed is
+    started again with the same command and goes on.
+    """
+    _run("grpo", **options)
 
 
 def _run(method: str, *, folder: Path, data: str | None, fault: str, **options: Any) -> None:
@@ -224,9 +239,7 @@ def benchmark(
 @_cot
 @_tokens
 @_count("--samples", 1, "Continuations of each question; more than one are drawn at random.")
-@click.option(
-    "--temperature", type=click.FloatRange(min=0, min_open=True), default=Plan.temperature
-)
+@_temperature(Plan.temperature)
 @_seed
 def generate(
     questions: tuple[str, ...],

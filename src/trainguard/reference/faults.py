@@ -165,7 +165,13 @@ def named(name: str, method: str) -> Fault:
         near = difflib.get_close_matches(name, FAULTS, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(FAULTS)}"
         raise ValueError(f"there is no fault {name!r}{hint}")
-    fault = FAULTS[name]
-    if fault.kept is not _same and method != "rft":
-        raise ValueError(f"{name} is a fault of train rft: {method} samples nothing")
-    return fault
+    if method == "grpo":
+        raise ValueError("faults are planted into train sft and train rft")
+    if of_rft(name) and method != "rft":
+        raise ValueError(f"{name} is a fault of train rft: {method} keeps no samples")
+    return FAULTS[name]
+
+
+def of_rft(name: str) -> bool:
+    """Whether the fault lies in what rejection sampling keeps."""
+    return FAULTS[name].kept is not _same

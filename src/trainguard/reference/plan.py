@@ -12,7 +12,7 @@ TINY = "tiny"
 class Plan:
     """What a run is to do; the defaults suit the tiny model."""
 
-    method: Literal["sft", "rft"] = "sft"
+    method: Literal["sft", "rft", "grpo"] = "sft"
     model: str = TINY
     """A hub name, a local folder, or "tiny" for the embedded model."""
     adapter: str = ""
@@ -26,7 +26,7 @@ class Plan:
     test: int = 300
     steps: int = 400
     learning_rate: float | None = None
-    """5e-3 for the tiny model and 2e-4 for any other if left out."""
+    """What suits model and method if left out."""
     batch_size: int = 32
     rank: int = 16
     """The rank of a new adapter, or the largest below it that fits into `megabytes`."""

@@ -31,8 +31,8 @@ from trainguard.reference.run_folder import Results, claimed, write_results
 from trainguard.reference.sft import STATE_FILE, build_trainer, finish, rank_within
 from trainguard.reference.units import Question, is_right
 
-LEARNING_RATES = {TINY: 5e-3}
-LEARNING_RATE = 2e-4
+#: For the tiny model, and for any other.
+LEARNING_RATES = {"sft": (5e-3, 2e-4), "rft": (5e-3, 2e-4), "grpo": (1e-3, 2e-5)}
 SAMPLED_AT_ONCE = 192
 Say = Callable[[str], None]
 
@@ -121,7 +121,9 @@ class _Run:
         if not isinstance(model, PeftModel):
             model = self.fault.adapter(model, rank=rank_within(model, plan.megabytes, plan.rank))
         arguments: dict[str, Any] = {
-            "learning_rate": plan.learning_rate or LEARNING_RATES.get(plan.model, LEARNING_RATE),
+            "steps": plan.steps,
+            "learning_rate": plan.learning_rate or self.usual_learning_rate(),
+            "seed": plan.seed,
             "per_device_train_batch_size": plan.batch_size,
             "gradient_checkpointing": plan.gradient_checkpointing,
             "save_strategy": "steps",
@@ -130,17 +132,21 @@ class _Run:
             "logging_steps": max(1, plan.steps // 20),
             "report_to": "tensorboard" if find_spec("tensorboard") else "none",
         }
-        trainer = build_trainer(
-            model,
-            tokenizer,
-            questions,
-            self.folder,
-            steps=plan.steps,
-            seed=plan.seed,
-            **(arguments | dict(self.fault.arguments)),
-        )
+        arguments |= self.fault.arguments
+        if plan.method == "grpo":
+            from trainguard.reference.grpo import build_grpo_trainer as build
+
+            drawn = ("samples", "temperature", "max_new_tokens")
+            arguments |= {name: getattr(plan, name) for name in drawn}
+        else:
+            build = build_trainer
+        trainer = build(model, tokenizer, questions, self.folder, **arguments)
         self.fault.trainer(trainer)
         return trainer
+
+    def usual_learning_rate(self) -> float:
+        tiny, other = LEARNING_RATES[self.plan.method]
+        return tiny if self.plan.model == TINY else other
 
     def score_after(
         self, train: Sequence[Question], test: Sequence[Question]

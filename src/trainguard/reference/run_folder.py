@@ -11,7 +11,7 @@ runs/                     TensorBoard's log, if it is installed
 metrics.json              scores before and after, with intervals
 report.txt, report.json   the diagnosis
 wrong.txt                 the wrong answers
-curves.svg                loss, gradient norm and learning rate
+curves.svg                loss, gradient norm, learning rate, and reward (train grpo)
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trainguard.reference.plan import Plan
 
 PANELS = {
+    "reward": "reward",
     "loss": "loss",
     "grad_norm": "gradient norm before clipping",
     "learning_rate": "learning rate",
@@ -103,7 +104,7 @@ def write_results(folder: Path, results: Results) -> None:
         Panel(title, [(entry["step"], float(entry[key])) for entry in history if key in entry])
         for key, title in PANELS.items()
     ]
-    write_text(folder / "curves.svg", curves(panels))
+    write_text(folder / "curves.svg", curves([panel for panel in panels if panel.points]))
 
 
 def metrics(results: Results) -> dict[str, Any]:
