@@ -179,7 +179,7 @@ class NotChecked:
     def to_dict(self) -> dict[str, str]:
         """The entry as JSON values; the subject only where there is one."""
         entry = {"code": self.code, "reason": self.reason, "subject": self.subject}
-        return {name: value for name, value in entry.items() if value}
+        return {name: value for name, value in entry.items() if value or name != "subject"}
 
 
 @dataclass(frozen=True, slots=True)

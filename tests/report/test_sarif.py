@@ -16,7 +16,17 @@ from hypothesis import given
 from jsonschema import Draft4Validator
 
 import trainguard
-from report.samples import HOSTILE_NAME, NAN, NOTHING, PICKLES, REPORTS, SAMPLE, SOURCE, WEIGHTS
+from report.samples import (
+    HOSTILE_NAME,
+    KNOWN,
+    NAN,
+    NOTHING,
+    PICKLES,
+    REPORTS,
+    SAMPLE,
+    SOURCE,
+    WEIGHTS,
+)
 from trainguard.findings import Finding, Location, Report, Severity, Subject
 from trainguard.registry import all_checks
 from trainguard.report import sarif
@@ -188,6 +198,10 @@ def test_what_a_comment_suppressed_stays_with_its_reason() -> None:
         {"kind": "inSource", "status": "accepted", "justification": "the collator is our own"}
     ]
     assert second["suppressions"] == [{"kind": "inSource", "status": "accepted"}]
+    (known,) = _of(_run(SAMPLE), KNOWN.code)
+    assert known["suppressions"] == [
+        {"kind": "external", "status": "accepted", "justification": "accepted in the baseline"}
+    ]
     assert all("suppressions" not in one for one in _run(SAMPLE)["results"][:-3])
 
 

@@ -1,8 +1,8 @@
 """The report as JSON lines: one line an entry, each with its `kind`, the summary last.
 
-Kinds are `finding`, `suppressed`, `known`, `not_checked`, `note` and `summary`; the fields are those of
-the JSON format (`trainguard.report.schema`). The lines are ASCII, so that no reader splits them
-elsewhere than at a line feed.
+Kinds are `finding`, `suppressed`, `known`, `not_checked`, `note` and `summary`; the fields are
+those of the JSON format (`trainguard.report.schema`). The lines are ASCII, so that no reader
+splits them elsewhere than at a line feed.
 """
 
 from __future__ import annotations
