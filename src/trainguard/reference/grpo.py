@@ -48,7 +48,6 @@ def build_grpo_trainer(
         "num_generations": samples,
         "temperature": temperature,
         "max_completion_length": max_new_tokens,
-        "gradient_checkpointing": False,
         "disable_tqdm": not sys.stderr.isatty(),
         "dataloader_pin_memory": False,
         "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),

@@ -120,9 +120,31 @@ class _Run:
         model, tokenizer = self.model()
         if not isinstance(model, PeftModel):
             model = self.fault.adapter(model, rank=rank_within(model, plan.megabytes, plan.rank))
-        arguments: dict[str, Any] = {
+        arguments = self.arguments() | dict(self.fault.arguments)
+        trainer = self.builder()(model, tokenizer, questions, self.folder, **arguments)
+        self.fault.trainer(trainer)
+        return trainer
+
+    def builder(self) -> Callable[..., Trainer]:
+        plan = self.plan
+        if plan.method != "grpo":
+            return build_trainer
+        from trainguard.reference.grpo import build_grpo_trainer  # nothing else needs TRL
+
+        return partial(
+            build_grpo_trainer,
+            samples=plan.samples,
+            temperature=plan.temperature,
+            max_new_tokens=plan.max_new_tokens,
+        )
+
+    def arguments(self) -> dict[str, Any]:
+        plan = self.plan
+        tiny, other = LEARNING_RATES[plan.method]
+        usual = tiny if plan.model == TINY else other
+        return {
             "steps": plan.steps,
-            "learning_rate": plan.learning_rate or self.usual_learning_rate(),
+            "learning_rate": plan.learning_rate or usual,
             "seed": plan.seed,
             "per_device_train_batch_size": plan.batch_size,
             "gradient_checkpointing": plan.gradient_checkpointing,
@@ -132,21 +154,6 @@ class _Run:
             "logging_steps": max(1, plan.steps // 20),
             "report_to": "tensorboard" if find_spec("tensorboard") else "none",
         }
-        arguments |= self.fault.arguments
-        if plan.method == "grpo":
-            from trainguard.reference.grpo import build_grpo_trainer as build
-
-            drawn = ("samples", "temperature", "max_new_tokens")
-            arguments |= {name: getattr(plan, name) for name in drawn}
-        else:
-            build = build_trainer
-        trainer = build(model, tokenizer, questions, self.folder, **arguments)
-        self.fault.trainer(trainer)
-        return trainer
-
-    def usual_learning_rate(self) -> float:
-        tiny, other = LEARNING_RATES[self.plan.method]
-        return tiny if self.plan.model == TINY else other
 
     def score_after(
         self, train: Sequence[Question], test: Sequence[Question]
