@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from functools import partial
+from http.client import HTTPException
 
 from trainguard import __version__
 from trainguard.findings import Report, Severity
@@ -123,21 +124,16 @@ def _escaped(said: str) -> str:
 
 def _post(url: str, report: Report) -> None:
     body = f'{{"text": {json.dumps(message(report))}, "report": {report.to_json(indent=None)}}}'
-    request = urllib.request.Request(
-        url,
-        data=body.encode(),
-        headers={
-            "Content-Type": "application/json; charset=utf-8",
-            "User-Agent": f"trainguard/{__version__}",
-        },
-    )
+    kind = {"Content-Type": "application/json; charset=utf-8"}
+    agent = {"User-Agent": f"trainguard/{__version__}"}
     try:
+        request = urllib.request.Request(url, data=body.encode(), headers={**kind, **agent})
         with urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS):
             pass
     except urllib.error.HTTPError as error:
         error.close()
         raise DeliveryError(f"the webhook answered with status {error.code}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise DeliveryError(f"the webhook is out of reach ({type(reason).__name__})") from None
 

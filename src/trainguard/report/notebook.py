@@ -23,7 +23,7 @@ from trainguard.report._words import (
 #: Causes that are shown; `print(report)` shows all.
 MOST = 20
 
-_BADGES = {"error": "#c62828", "warning": "#b26a00", "info": "#00708a"}
+_BADGES = {"error": "#c62828", "warning": "#9a5b00", "info": "#00708a"}
 _MONO = "font-family:ui-monospace,monospace;font-size:0.9em"
 _FRAME = f"margin:2px 0;padding:4px 8px;background:#8881;overflow-x:auto;{_MONO}"
 _BLOCK = "margin:8px 0;padding:2px 10px;border-left:3px solid"
