@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test fuzz table matrix scores faults lint format types layers bench clean
+.PHONY: demo test docs fuzz table matrix scores faults lint format types layers bench clean
 
 demo: $(READY)  ## one training four ways, three of them sabotaged, each diagnosed
 	$(BIN)/trainguard demo
@@ -47,6 +47,9 @@ types: $(READY)
 
 layers: $(READY)
 	$(BIN)/lint-imports
+
+docs: $(READY)  ## the documentation, offline; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(READY)  ## ratios, each measured in one run
 	$(BIN)/python benchmarks/adapter_scan.py
