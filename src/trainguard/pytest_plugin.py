@@ -14,7 +14,6 @@ are here, what they do is in `trainguard.testing`.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +141,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Explain `assert report.findings == ()` with the frames of what was found."""
-    if op != "==" or "trainguard.findings" not in sys.modules:
+    sides = [side for side in (left, right) if isinstance(side, list | tuple)]
+    first = {type(side[0]).__module__ for side in sides if side}
+    if op != "==" or first != {"trainguard.findings"}:
         return None
     from trainguard.testing._explanation import compared_findings
 

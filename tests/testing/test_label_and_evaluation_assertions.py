@@ -61,7 +61,7 @@ def test_supervised_padding_and_padding_that_cannot_be_told() -> None:
     with pytest.raises(AssertionError, match="TG304"):
         testing.assert_padding_not_supervised(padded)
     del padded["attention_mask"]
-    with pytest.raises(AssertionError, match="TG304 .*could not be decided"):
+    with pytest.raises(AssertionError, match=r"TG304 .*could not be decided"):
         testing.assert_padding_not_supervised(padded)
     with pytest.raises(AssertionError, match=r"error\[TG304\]"):
         testing.assert_padding_not_supervised(padded, tiny.tokenizer())

@@ -112,9 +112,9 @@ def test_language_models_are_judged_by_preflight(batch: Any) -> None:
     model = tiny.model()
     testing.assert_causal(model, batch)
     testing.assert_rows_independent(model, batch)
-    with pytest.raises(AssertionError, match="TG213.*no row of the batch is padded"):
+    with pytest.raises(AssertionError, match=r"TG213.*no row of the batch is padded"):
         testing.assert_padding_invariant(model, batch)
-    with pytest.raises(AssertionError, match="TG214.*position_ids"):
+    with pytest.raises(AssertionError, match=r"TG214.*position_ids"):
         testing.assert_packing_independent(model, batch)
 
     inner = model.model.forward
@@ -173,7 +173,7 @@ def test_an_adapter_round_trips_unless_saving_or_loading_lose_something(
         whole(other, folder, **options)
 
     monkeypatch.setattr(type(trained), "save_pretrained", halved)
-    with pytest.raises(AssertionError, match="8 tensors differ after loading: .*lora_"):
+    with pytest.raises(AssertionError, match=r"8 tensors differ after loading: .*lora_"):
         testing.assert_adapter_round_trips(trained)
 
 
@@ -198,7 +198,7 @@ def test_reports_are_judged_with_their_diagnosis(trained: Any, tmp_path: Path) -
     testing.assert_no_findings(report, ignore=["untrained-adapter"])
     with pytest.raises(AssertionError, match="TG105"):
         testing.assert_decided(report, "untrained-adapter")
-    with pytest.raises(AssertionError, match="TG301 .*could not be decided: needs"):
+    with pytest.raises(AssertionError, match=r"TG301 .*could not be decided: needs"):
         testing.assert_decided(report, "no-supervised-tokens")
     with pytest.raises(AssertionError, match="Nothing was recognised"):
         testing.assert_no_findings(trainguard.Report())

@@ -83,7 +83,7 @@ def test_a_checkpoint_without_optimizer_or_schedule_shows(saved: int, resumes: b
 def test_autocast_gives_nearly_the_same_losses_unless_a_sum_overflows() -> None:
     model = linear()
     testing.assert_mixed_precision_step(model, ROWS, loss=lambda m, b: m(b).float().pow(2).mean())
-    with pytest.raises(AssertionError, match="step 1: the loss is (inf|nan) under autocast"):
+    with pytest.raises(AssertionError, match=r"step 1: the loss is (inf|nan) under autocast"):
         testing.assert_mixed_precision_step(
             model, ROWS * 1e6, dtype=torch.float16, loss=lambda m, b: m(b).pow(2).mean()
         )

@@ -156,7 +156,7 @@ def test_a_loss_reaches_every_parameter_or_names_the_others(adapted: Any, batch:
 
 def test_a_batch_without_a_loss_decides_nothing(adapted: Any, batch: Any) -> None:
     del batch["labels"]
-    with pytest.raises(AssertionError, match="could not be decided: .*no loss"):
+    with pytest.raises(AssertionError, match=r"could not be decided: .*no loss"):
         testing.assert_finite_gradients(adapted, batch)
     with pytest.raises(TypeError, match="pass loss="):
         testing.assert_parameters_change(adapted, batch)

@@ -51,7 +51,7 @@ def test_the_files_are_those_of_safetensors_and_peft(adapter: strategies.SavedAd
         adapter.save(folder)
         loaded = load_file(f"{folder}/adapter_model.safetensors")
         config = LoraConfig.from_pretrained(folder)
-    assert list(map(str, loaded)) == sorted(adapter.tensors) or set(loaded) == set(adapter.tensors)
+    assert set(loaded) == set(adapter.tensors)
     assert all(np.array_equal(loaded[name], one) for name, one in adapter.tensors.items())
     assert (config.r, config.target_modules) == (
         adapter.config["r"],
@@ -71,8 +71,8 @@ def test_a_fault_of_a_log_is_found(log: strategies.TrainingLog) -> None:
     assert log.fault in names(report_of(log))
 
 
-@given(strategies.batches(), st.booleans())
-def test_a_healthy_batch_has_no_finding(batch: dict[str, Any], eos: bool) -> None:
+@given(strategies.batches())
+def test_a_healthy_batch_has_no_finding(batch: dict[str, Any]) -> None:
     _, report = _looked_at(batch, TOKENIZER)
     assert report.findings == ()
     assert {"TG301", "TG302", "TG303", "TG304", "TG305", "TG306"} <= set(report.checked)
@@ -98,6 +98,7 @@ def test_the_options_of_a_batch_hold(batch: dict[str, Any]) -> None:
         assert [label for label in labels if label != -100] == row[mask.index(1) :]
 
 
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
 @pytest.mark.parametrize(
     "strategy", [strategies.adapters, strategies.batches, strategies.training_logs]
 )

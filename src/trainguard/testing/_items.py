@@ -147,7 +147,7 @@ class CheckItem(pytest.Item):
         node: CheckItem = cls.from_parent(subject, name=name, nodeid=f"{subject.nodeid}::{name}")
         node.subject, node.verdict = subject, verdict
         if verdict.undecided is not None and not verdict.findings:
-            node.add_marker(pytest.mark.skip(reason=verdict.undecided))
+            node.add_marker(pytest.mark.skip(reason=printable(verdict.undecided)))
         for finding in verdict.findings:
             node.user_properties += properties_of(finding)
         return node
@@ -169,7 +169,8 @@ class CheckItem(pytest.Item):
         """The place of the first finding, else the subject, and a title."""
         place = self.verdict.findings[0].location if self.verdict.findings else Location()
         title = f"{self.verdict.check.code} {self.verdict.check.name}: {self.subject.name}"
-        return Path(place.path or self.subject.path), (place.line or 1) - 1, title
+        path = Path(printable(place.path or str(self.subject.path)))  # reports travel as UTF-8
+        return path, (place.line or 1) - 1, title
 
 
 def _explanation(findings: Sequence[Finding], found: Judged, config: pytest.Config) -> str:

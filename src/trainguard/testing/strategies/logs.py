@@ -107,9 +107,9 @@ def _constant(entries: list[Entry]) -> list[Entry]:
 
 
 def _diverging(entries: list[Entry]) -> list[Entry]:
-    """It climbs above its beginning and stays there."""
+    """It jumps to four times its beginning and climbs on."""
     middle = len(entries) // 2
-    rise = [entries[0]["loss"] * (1.5 + 0.05 * n) for n in range(len(entries) - middle)]
+    rise = [entries[0]["loss"] * (4 + 0.05 * n) for n in range(len(entries) - middle)]
     return [
         *entries[:middle],
         *({**e, "loss": loss} for e, loss in zip(entries[middle:], rise, strict=True)),
@@ -121,7 +121,12 @@ def _no_rate(entries: list[Entry]) -> list[Entry]:
 
 
 def _no_gradient(entries: list[Entry]) -> list[Entry]:
-    return [{**entry, "grad_norm": 0.0} for entry in entries]
+    """The loss wanders with the batches and does not fall."""
+    first = entries[0]["loss"]
+    return [
+        {**entry, "grad_norm": 0.0, "loss": first * (1 + 0.02 * math.sin(7.0 * entry["step"]))}
+        for entry in entries
+    ]
 
 
 _FAULTS: Mapping[str, Callable[[list[Entry]], list[Entry]]] = {
