@@ -10,8 +10,6 @@ import pytest
 
 from trainguard.testing.strategies import SavedAdapter
 
-pytest_plugins = ["pytester"]
-
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import tiny
-
 torch = pytest.importorskip("torch")
+tiny = pytest.importorskip("tiny")
+
+pytest_plugins = ["pytester"]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["pytester"]
+
 UNTRAINED = "trainguard::outputs/untrained::TG105[[]untrained-adapter[]]"
 ALL = ("--trainguard", "outputs")
 

@@ -53,7 +53,7 @@ def batches(
     prompts = [[BOS, *prompt] for prompt, _ in pairs]
     answers = [[*answer, *([EOS] if eos else [])] for _, answer in pairs]
     longest = max(map(len, prompts)) + max(map(len, answers))
-    at = side or draw(st.sampled_from(("right", "left")))
+    at: str = side or draw(st.sampled_from(("right", "left")))
     columns = _padded(prompts, answers, longest, at, masked_prompt)
     columns = columns if fault is None else _FAULTS[fault](columns)
     return {n: np.array(rows) for n, rows in columns.items()} if numpy else dict(columns)

@@ -78,8 +78,8 @@ def training_logs(
         )
     if fault is not None:
         entries = _FAULTS[fault](entries)
-    chosen = form or draw(st.sampled_from(("trainer_state", "steps")))
-    return TrainingLog(tuple(entries), chosen, fault)
+    forms: tuple[Form, ...] = (form,) if form else ("trainer_state", "steps")
+    return TrainingLog(tuple(entries), draw(st.sampled_from(forms)), fault)
 
 
 def _facts(entry: Entry) -> StepFacts:
