@@ -264,6 +264,16 @@ def test_a_long_run_makes_a_small_page_that_says_how_it_is_drawn() -> None:
     assert "NaN at 1001 of" in text
 
 
+def test_scattered_gaps_do_not_hide_the_curve() -> None:
+    scattered = [
+        StepFacts(step=step, loss=math.nan if step % 3 == 0 else 2.0) for step in range(1, 100)
+    ]
+    text = render(CLEAN, [Run(name="r", steps=scattered)])
+
+    assert text.count('class="lost many"') == 33
+    assert text.count('class="dots raw"') + text.count('class="curve raw"') >= 33
+
+
 def test_many_layers_runs_and_findings_are_bounded() -> None:
     wide = [
         LayerStep(

@@ -60,14 +60,14 @@ def head(tensor: Tensor) -> Tensor:
     return tensor[:rows].reshape(-1)[:count]
 
 
-def stretch_norms(vectors: Sequence[Tensor], sizes: Sequence[int]) -> Sequence[Tensor]:
+def stretch_norms(vectors: Sequence[Tensor], sizes: Sequence[int]) -> tuple[Tensor, ...]:
     """Of each vector, the L2 norms of the stretches of these sizes that it consists of."""
     import torch
 
     parts = [part for vector in vectors for part in vector.split(sizes)]
     with torch.no_grad():
         each = torch.stack(torch._foreach_norm(parts, 2, dtype=torch.float32))
-    return each.split(len(sizes))
+    return tuple(each.split(len(sizes)))
 
 
 def gradient(parameter: Tensor) -> Tensor:

@@ -104,10 +104,9 @@ def _looked_at(report: Report) -> str:
     names = list(dict.fromkeys(subject.name for subject in report.subjects))
     one = f" ({names[0]})" if len(names) == 1 else ""
     undecided = len({entry.code for entry in report.not_checked})
-    return (
-        f"looked at {seen or 'nothing'}{one}; {plural(len(report.checked), 'check')} decided, "
-        f"{undecided} had nothing to decide on."
-    )
+    rest = f", {undecided} had nothing to decide on" if undecided else ""
+    decided = plural(len(report.checked), "check")
+    return f"looked at {seen or 'nothing'}{one}; {decided} decided{rest}."
 
 
 def _undrawn(runs: Sequence[Run]) -> Iterator[str]:

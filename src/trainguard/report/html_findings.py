@@ -82,8 +82,8 @@ def _place(location: Location) -> Iterator[str]:
 def address(location: Location) -> str:
     """File, line and step."""
     line = f":{location.line}" if location.line else ""
-    step = f", step {location.step}" if location.step is not None else ""
-    return f"{location.path or ''}{line}{step}"
+    step = f"step {location.step}" if location.step is not None else ""
+    return ", ".join(part for part in (f"{location.path or ''}{line}", step) if part)
 
 
 def _anchor(finding: Finding, places: dict[int, str]) -> str:
@@ -103,7 +103,8 @@ def _symptoms(symptoms: Sequence[Finding], cause: Finding, places: dict[int, str
     for symptom in symptoms[:MAX_SYMPTOMS]:
         where = f" ({symptom.subject})" if symptom.subject != cause.subject else ""
         yield (
-            f'<li{_anchor(symptom, places)}><span class="code">{escaped(symptom.code)}</span> {escaped(symptom.name)}: '
+            f'<li{_anchor(symptom, places)}><span class="code">{escaped(symptom.code)}</span> '
+            f"{escaped(symptom.name)}: "
             f"{prose(symptom.message)}{escaped(where)}</li>"
         )
     if len(symptoms) > MAX_SYMPTOMS:

@@ -18,6 +18,8 @@ WIDTH, HEIGHT, MARGIN = 1000, 100, 6
 SPANS = 200
 #: Points up to which each is a dot as well.
 DOTS = 64
+#: Gaps whose borders are drawn; of more, borders would hide everything else.
+MANY = 20
 #: Rows of finding marks, and the share of the width that one takes on a phone.
 LANES, MARK = 3, 0.19
 
@@ -157,8 +159,10 @@ def _described(series: Sequence[Series], steps: Steps) -> str:
 def _drawing(
     series: Sequence[Series], steps: Steps, axis: _Axis, marks: Sequence[Mark]
 ) -> Iterator[str]:
-    for start, end in gaps(series, steps):
-        yield f'<path class="lost" d="M{start:.1f} 0H{end:.1f}V{HEIGHT}H{start:.1f}z"/>'
+    bands = gaps(series, steps)
+    style = "lost many" if len(bands) > MANY else "lost"
+    for start, end in bands:
+        yield f'<path class="{style}" d="M{start:.1f} 0H{end:.1f}V{HEIGHT}H{start:.1f}z"/>'
     yield f'<path class="axis" d="M0 0V{HEIGHT}H{WIDTH}"/>'
     for step in sorted({mark.step for mark in marks}):
         yield f'<path class="when" d="M{steps.x(step):.1f} 0V{HEIGHT}"/>'

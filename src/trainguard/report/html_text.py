@@ -32,16 +32,16 @@ def plural(number: int, noun: str) -> str:
 
 def coarse(value: float) -> str:
     """A number for a legend, in two significant digits, three of a large one."""
-    if 1000 <= abs(value) < 1e6:
-        return f"{value:.0f}"
     return number(value, digits=2 if abs(value) < 10 else 3)
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number in so many significant digits; one that is none as NaN or infinite."""
+    """A number in so many significant digits, or a whole one from a thousand on; NaN and inf."""
     if value != value:
         return "NaN"
     if value in (float("inf"), float("-inf")):
         return "inf" if value > 0 else "-inf"
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:.0f}"
     text = f"{value:.{digits}g}"
     return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
