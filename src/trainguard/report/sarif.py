@@ -237,6 +237,4 @@ def _region(place: Location) -> dict[str, int]:
 def _suppression(mark: Suppressed) -> dict[str, str]:
     reason = clean(mark.reason)
     kind = "inSource" if mark.in_source else "external"
-    return {"kind": kind, "status": "accepted"} | (
-        {"justification": reason} if reason else {}
-    )
+    return {"kind": kind, "status": "accepted"} | ({"justification": reason} if reason else {})
