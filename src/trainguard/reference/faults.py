@@ -76,7 +76,7 @@ FAULTS = {
     "log-overwritten": Fault(
         "TG506",
         "a callback writes a loss of its own over the logged one",
-        trainer=lambda trainer: trainer.add_callback(in_training.BetterLog),
+        trainer=in_training.log_overwritten,
     ),
     "answers-looked-up": Fault(
         "TG601", "the answer method looks its questions up", llm=in_scores.looked_up

@@ -32,7 +32,7 @@ from trainguard.reference.sft import STATE_FILE, build_trainer, finish, rank_wit
 from trainguard.reference.units import Question, is_right
 
 #: For the tiny model, and for any other.
-LEARNING_RATES = {"sft": (5e-3, 2e-4), "rft": (5e-3, 2e-4), "grpo": (1e-3, 2e-5)}
+LEARNING_RATES = {"sft": (5e-3, 2e-4), "rft": (5e-3, 2e-4), "grpo": (3e-4, 2e-5)}
 SAMPLED_AT_ONCE = 192
 Say = Callable[[str], None]
 
