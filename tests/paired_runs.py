@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import random
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch.utils.tensorboard import SummaryWriter
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -87,6 +92,34 @@ def poisoned(folder: Path, watched: bool) -> Outcome:
     return trainer(folder, watched, wrap=tiny.lora, kind=tiny.poisoned(from_step=3))
 
 
+#: Trackers, as far as they are installed, whose run can be left in a folder, without a network.
+REPORTERS = [name for name in ("tensorboard", "wandb", "mlflow") if importlib.util.find_spec(name)]
+OFFLINE = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "MLFLOW_ALLOW_FILE_STORE": "true"}
+READ = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+
+
+def told(folder: Path, watched: bool) -> Outcome:
+    """A run that goes wrong, reports to every tracker and sends its errors to a command."""
+    places = {"WANDB_DIR": str(folder), "MLFLOW_TRACKING_URI": f"file://{folder}/mlflow"}
+    folder.mkdir(parents=True)
+    callbacks = [TrainGuardCallback(overhead=1.0, notify=READ)] if watched else []
+    options = {"callbacks": callbacks, "report_to": REPORTERS}
+    kind = tiny.poisoned(from_step=3)
+    with patch.dict(os.environ, {**OFFLINE, **places}):
+        outcome = of_trainer(tiny.trainer(tiny.lora(tiny.model()), folder, kind, **options))
+        if "wandb" in REPORTERS:  # the Trainer leaves its run open
+            sys.modules["wandb"].finish()
+            sys.modules["wandb"].teardown()
+    return outcome
+
+
+def told_loop(folder: Path, watched: bool) -> Outcome:
+    """A loop that goes wrong and tells a writer of TensorBoard and a command."""
+    with SummaryWriter(str(folder)) as writer:
+        options = {"trackers": [writer], "notify": READ}
+        return loop(folder, watched, step=nan_at_three, wrap=tiny.lora, **options)
+
+
 def trl(folder: Path, watched: bool, *, build: Callable[..., Trainer]) -> Outcome:
     set_seed(0)
     own = {"processing_class": tiny.tokenizer(), "callbacks": guards(watched)}
@@ -101,11 +134,13 @@ def loop(
     build: Callable[[], Any] = tiny.model,
     optimizer: Callable[..., Any] = ADAMW,
     step: Callable[..., Any],
+    **options: Any,
 ) -> Outcome:
     set_seed(0)
     model = wrap(build()).train()
     stepped = optimizer([p for p in model.parameters() if p.requires_grad])
-    with watch(model, stepped, output_dir=folder, overhead=1.0) if watched else nullcontext():
+    options = {"output_dir": folder, "overhead": 1.0, **options}
+    with watch(model, stepped, **options) if watched else nullcontext():
         losses = [
             float(step(model, stepped, batch, number)) for number, batch in enumerate(BATCHES)
         ]
@@ -274,6 +309,7 @@ RUNS: Mapping[str, Run] = {
     "Trainer Mixtral": partial(trainer, build=mixtral),
     "Trainer batch norm": partial(trainer, build=normalised),
     "Trainer NaN": poisoned,
+    "Trainer NaN told": told,
     "loop full": partial(loop, step=plain),
     "loop LoRA clipped": partial(loop, wrap=tiny.lora, step=CLIPPED),
     "loop accumulated": partial(loop, step=accumulated),
@@ -284,4 +320,5 @@ RUNS: Mapping[str, Run] = {
     ),
     "loop accelerate": partial(loop, step=accelerated),
     "loop NaN": partial(loop, step=nan_at_three),
+    "loop NaN told": told_loop,
 }
