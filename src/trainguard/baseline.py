@@ -77,8 +77,8 @@ class Baseline:
             report: of the look that has asked `holds` for each of its findings.
             paths: the files and folders that were looked at, as the user named them.
         """
-        found = (*report.findings, *report.known)
-        looked_for = {*report.checked, *(one.code for one in (*found, *report.not_checked))}
+        looked_for = {*report.checked, *(one.code for one in report.not_checked)}
+        looked_for |= {one.code for one in (*report.findings, *report.known)}
         undecided = {
             (one.code, relative_path(one.subject, self.root))
             for one in report.not_checked

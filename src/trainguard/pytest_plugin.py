@@ -62,9 +62,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--trainguard-fail-on",
         dest="trainguard_fail_on",
-        choices=["error", "warning", "never"],
-        default="error",
-        help="the mildest severity that fails an item or a test (default: error)",
+        choices=["error", "warning", "info", "never"],
+        default=None,
+        help="the mildest severity that fails an item or a test (default: as set, or error)",
     )
     parser.addini(
         "trainguard_paths",
@@ -122,8 +122,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     if not paths or config.get_verbosity() < 1:
         return None
     from trainguard import __version__
+    from trainguard.testing._settings import session_settings
 
-    fail_on = config.getoption("trainguard_fail_on")
+    fail_on = session_settings(config).fail_on or "never"
     return f"trainguard: {__version__}, paths: {', '.join(map(str, paths))}, fails on: {fail_on}"
 
 

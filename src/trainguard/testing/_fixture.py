@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from trainguard.config import Settings
 from trainguard.report import text
-from trainguard.testing._settings import Settings
+from trainguard.testing._settings import applied
 from trainguard.testing._summary import properties_of
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ class TrainGuardFixture:
     def check(self, *subjects: Any, **options: Any) -> Report:
         """Check files or live models as `trainguard.check` does; returns the report.
 
-        Nothing recognised at a path fails the test, too.
+        The settings of the project hold. Nothing recognised at a path fails the test, too.
         """
         from trainguard.integrations.files import check
 
-        return self.require(check(*subjects, **options))
+        return self.require(check(*subjects, **{"settings": self._settings, **options}))
 
     def preflight(self, model: Any, batch: Any = None, **options: Any) -> Report:
         """Look at a model and a batch as `trainguard.preflight` does; returns the report."""
@@ -79,7 +80,7 @@ class TrainGuardFixture:
 
     def require(self, report: Report) -> Report:
         """Fail the test with the diagnosis unless the report, as selected, is clean; returns it."""
-        report = self._settings.applied(report)
+        report = applied(self._settings, report)
         for finding in report.findings:
             self._node.user_properties += properties_of(finding)
         if report.exit_code:
@@ -92,7 +93,7 @@ class TrainGuardFixture:
         try:
             yield
         except BaseException:
-            found = self._settings.applied(report())
+            found = applied(self._settings, report())
             if found.findings:
                 self._node.add_report_section("call", "trainguard", text.full(found))
             raise

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from trainguard.config import Settings
 from trainguard.facts.intent import Intent
 from trainguard.findings import Finding, Location, Report
 from trainguard.integrations.files import Wanted, gather
 from trainguard.pytest_plugin import PREFIX
 from trainguard.report import text
-from trainguard.testing._settings import Settings, session_settings
+from trainguard.testing._settings import session_settings
 from trainguard.testing._summary import printable, properties_of
 from trainguard.testing._verdicts import Judged, Verdict, judged
 
@@ -41,8 +42,9 @@ def file_items(
     """
     config = session.config
     settings = session_settings(config)
-    evidences, empty = _gathered(paths, Intent(config.getoption("trainguard_purpose")))
-    found = judged(evidences, settings.checks())
+    intent = Intent(config.getoption("trainguard_purpose"))
+    evidences, empty = _gathered(paths, Wanted(intent, excludes=settings.excludes))
+    found = judged(evidences, settings)
     subjects = (_subject(session, one, found, settings) for one in found.verdicts)
     items: list[pytest.Item] = [item for one in subjects if one for item in one.collect()]
     items += [_empty(session, *path) for path in (empty if items else paths).items()]
@@ -54,7 +56,7 @@ def file_items(
 
 
 def _gathered(
-    paths: Mapping[Path, bool], intent: Intent
+    paths: Mapping[Path, bool], wanted: Wanted
 ) -> tuple[Iterator[Evidence], dict[Path, bool]]:
     """Evidence as it is read, and the paths that turn out to hold nothing."""
     empty: dict[Path, bool] = {}
@@ -63,7 +65,7 @@ def _gathered(
         seen: set[tuple[str, str]] = set()
         for path, named in paths.items():
             count = 0
-            for evidence in gather(_near(path), Wanted(intent)) if path.exists() else ():
+            for evidence in gather(_near(path), wanted) if path.exists() else ():
                 count += 1
                 if (key := (evidence.subject, evidence.kind)) not in seen:
                     seen.add(key)

@@ -3,58 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from trainguard.config import ConfigError, Settings, discover
 from trainguard.diagnosis import explain
 from trainguard.findings import Report, Severity
-from trainguard.registry import Check, UnknownCheckError, select
+from trainguard.registry import UnknownCheckError
 
 _NEVER = "never"
 _ARGUMENTS = ("select", "ignore", "fail_on")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What options and markers say. This is the one place where checks are selected."""
-
-    chosen: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-    fail_on: Severity | None = Severity.ERROR
-
-    def checks(self) -> tuple[Check, ...]:
-        """The checks to run; raises UnknownCheckError."""
-        return select(self.chosen, self.ignored)
-
-    def applied(self, report: Report) -> Report:
-        """A report of all checks as if only the chosen ones had run."""
-        checks = {one.code: one for one in self.checks()}
-        return replace(
-            report,
-            findings=explain(
-                [one for one in report.findings if one.code in checks],
-                {code: one.explains for code, one in checks.items()},
-            ),
-            checked=tuple(code for code in report.checked if code in checks),
-            not_checked=tuple(one for one in report.not_checked if one.code in checks),
-            fail_on=self.fail_on,
-        )
-
-
 def session_settings(config: pytest.Config) -> Settings:
-    """What the options say; raises UsageError on a word that names no check."""
-    settings = Settings(
-        _words(config.getoption("trainguard_select")),
-        _words(config.getoption("trainguard_ignore")),
-        _severity(config.getoption("trainguard_fail_on")),
-    )
+    """What the project has set, as the options change it.
+
+    Raises UsageError on a word that names no check, and on settings that cannot be read.
+    """
     try:
-        settings.checks()
-    except UnknownCheckError as error:
-        raise pytest.UsageError(f"--trainguard-select or -ignore: {error}") from None
-    return settings
+        own = discover([config.rootpath])
+    except ConfigError as error:
+        raise pytest.UsageError(f"trainguard: {error}") from None
+    fail_on = config.getoption("trainguard_fail_on")
+    settings = replace(
+        own,
+        select=_words(config.getoption("trainguard_select")) or own.select,
+        ignore=(*own.ignore, *_words(config.getoption("trainguard_ignore"))),
+        fail_on=own.fail_on if fail_on is None else _severity(fail_on),
+    )
+    return _known(settings, "--trainguard-select or -ignore")
+
+
+def applied(settings: Settings, report: Report) -> Report:
+    """A report of all checks as if only those of the settings had run."""
+    checks = {one.code: one for one in settings.selected}
+    counts = [
+        one for one in report.findings if one.code in checks and settings.excused(one) is None
+    ]
+    return replace(
+        report,
+        findings=explain(counts, {code: one.explains for code, one in checks.items()}),
+        checked=tuple(code for code in report.checked if code in checks),
+        not_checked=tuple(one for one in report.not_checked if one.code in checks),
+        fail_on=settings.fail_on,
+    )
 
 
 def test_settings(node: pytest.Item) -> Settings:
@@ -64,19 +58,26 @@ def test_settings(node: pytest.Item) -> Settings:
     settings = session_settings(node.config)
     for mark in reversed(list(node.iter_markers("trainguard"))):
         _demand_known(mark.args, mark.kwargs, node.nodeid)
-        settings = Settings(
-            _words(mark.kwargs.get("select", ())) or settings.chosen,
-            settings.ignored + _words(mark.kwargs.get("ignore", ())),
-            _severity(mark.kwargs["fail_on"]) if "fail_on" in mark.kwargs else settings.fail_on,
+        said = mark.kwargs
+        settings = replace(
+            settings,
+            select=_words(said.get("select", ())) or settings.select,
+            ignore=(*settings.ignore, *_words(said.get("ignore", ()))),
+            fail_on=_severity(said["fail_on"]) if "fail_on" in said else settings.fail_on,
         )
-    try:
-        settings.checks()
-    except UnknownCheckError as error:
-        raise pytest.UsageError(f"the marker trainguard of {node.nodeid}: {error}") from None
-    return settings
+    return _known(settings, f"the marker trainguard of {node.nodeid}")
 
 
 test_settings.__test__ = False  # type: ignore[attr-defined]
+
+
+def _known(settings: Settings, where: str) -> Settings:
+    """The settings themselves, if every word in them names a check."""
+    try:
+        settings.selected  # noqa: B018
+    except UnknownCheckError as error:
+        raise pytest.UsageError(f"{where}: {error}") from None
+    return settings
 
 
 def _demand_known(args: tuple[Any, ...], arguments: Mapping[str, Any], nodeid: str) -> None:

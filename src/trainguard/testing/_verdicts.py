@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from trainguard.config import Settings
 from trainguard.diagnosis import explain
 from trainguard.engine import judge
 from trainguard.facts.evidence import Evidence
@@ -45,16 +46,17 @@ class Judged:
         ]
 
 
-def judged(evidences: Iterable[Evidence], checks: Sequence[Check]) -> Judged:
+def judged(evidences: Iterable[Evidence], settings: Settings) -> Judged:
     """Judge each piece of evidence once, and explain the findings of all of them.
 
     One subject may come in several pieces, as a folder that is a run and an adapter. The evidence
     is let go as soon as it is judged.
     """
+    checks = settings.selected
     found: list[Finding] = []
     result = Judged()
     for evidence in evidences:
-        report = _judged_alone(evidence, checks, is_first=not result.verdicts)
+        report = _judged_alone(evidence, settings, is_first=not result.verdicts)
         found += report.findings
         table = result.verdicts.setdefault(evidence.subject, {})
         for verdict in _verdicts(evidence, report, checks):
@@ -65,9 +67,9 @@ def judged(evidences: Iterable[Evidence], checks: Sequence[Check]) -> Judged:
     return result
 
 
-def _judged_alone(evidence: Evidence, checks: Sequence[Check], *, is_first: bool) -> Report:
+def _judged_alone(evidence: Evidence, settings: Settings, *, is_first: bool) -> Report:
     """A plugin whose checks could not be loaded is reported once."""
-    report = judge([evidence], checks)
+    report = judge([evidence], settings.selected, excused=settings.excused)
     unloaded = set() if is_first else {failure.what for failure in plugin_failures()}
     kept = [one for one in report.findings if one.location.key not in unloaded]
     return replace(report, findings=tuple(kept))
