@@ -53,6 +53,11 @@ def test_a_baseline_is_adopted_in_one_command_and_only_what_is_new_fails(project
     assert adopted.exit_code == 0
     assert re.search(r"trainguard-baseline.json: [2-9] accepted", adopted.output)
 
+    assert "1 accepted" in run("train.py", "--update-baseline", "--baseline", "b.json").output
+    concise = run("train.log", "--baseline", "b.json", "--output-format", "concise")
+    assert "TG501" in concise.output
+    assert "no longer found" not in concise.output  # train.py was not looked at
+
     known = run(".")
     assert known.exit_code == 0
     assert "in the baseline" in known.output
@@ -250,7 +255,11 @@ def test_config_prints_what_holds_for_a_path(project: Path) -> None:
     assert shown["ignored here"] == ["TG8"]
     assert shown["thresholds"] == {"loss-spike": {"factor": 2}}
     assert shown["settings"].endswith("trainguard.toml")
-    assert "loss-spike factor=2" in about("config", "old/a.py").output
+    assert shown["baseline"] is None
+    run(".", "--update-baseline")
+    said = about("config", "old/a.py").output
+    assert "loss-spike factor=2" in said
+    assert "/trainguard-baseline.json" in said
 
 
 def test_explain_and_checks_speak_json() -> None:

@@ -116,7 +116,7 @@ def _in_force(settings: Settings, path: Path) -> dict[str, Any]:
         "ignored here": list(settings.ignored_at(path)),
         "fail-on": settings.fail_on or "never",
         "output-format": settings.output_format,
-        "baseline": str(settings.baseline) if settings.baseline else None,
+        "baseline": _baseline(settings),
         "exclude": list(settings.exclude),
         "severity": dict(settings.severity),
         "thresholds": {
@@ -125,6 +125,14 @@ def _in_force(settings: Settings, path: Path) -> dict[str, Any]:
             if check.chosen
         },
     }
+
+
+def _baseline(settings: Settings) -> str | None:
+    from trainguard.baseline import NAME
+
+    usual = settings.root / NAME
+    file = settings.baseline or (usual if usual.exists() else None)
+    return str(file) if file else None
 
 
 def _as_text(value: Any) -> str:

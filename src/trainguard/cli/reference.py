@@ -191,7 +191,7 @@ def _run(method: str, *, folder: Path, data: str | None, fault: str, **options: 
         with quiet(one_thread=plan.model == TINY):
             results = run(plan, folder, cache_folder(), say=click.echo)
     click.echo(f"\nbefore: {results.before}\n   cot: {results.before_cot}\nafter:  {results.after}")
-    click.echo(f"\nEverything is in {folder}: metrics.json, report.txt, wrong.txt, curves.svg\n")
+    click.echo(f"\nEverything is in {folder}: metrics.json, report.html, wrong.txt, curves.svg\n")
     print_report(results.report)
     sys.exit(results.report.exit_code)
 

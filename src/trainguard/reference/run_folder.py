@@ -10,6 +10,7 @@ trainguard/               the steps as they were watched
 runs/                     TensorBoard's log, if it is installed
 metrics.json              scores before and after, with intervals
 report.txt, report.json   the diagnosis
+report.html               the same with the run's curves and layers, as a page
 wrong.txt                 the wrong answers
 curves.svg                loss, gradient norm, learning rate, and reward (train grpo)
 """
@@ -27,11 +28,12 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from trainguard.findings import Report
+from trainguard.integrations.run_pages import runs_of
 from trainguard.reference.benchmark import BenchmarkResult
 from trainguard.reference.data import write_json, write_text
 from trainguard.reference.rft import Kept
 from trainguard.reference.sft import STATE_FILE
-from trainguard.report import text
+from trainguard.report import html, text
 from trainguard.report.curves import Panel, curves
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ def write_results(folder: Path, results: Results) -> None:
     write_json(folder / "metrics.json", metrics(results))
     write_text(folder / "report.txt", text.full(results.report, verbose=True))
     write_text(folder / "report.json", results.report.to_json() + "\n")
+    page = html.render(results.report, runs_of(results.report))
+    write_text(folder / "report.html", page)
     write_text(folder / "wrong.txt", results.after.wrong())
     history = json.loads((folder / STATE_FILE).read_bytes())["log_history"]
     panels = [

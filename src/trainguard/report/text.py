@@ -39,8 +39,9 @@ def full(
 
 
 def concise(report: Report) -> str:
-    """One line a finding, `path:line: CODE severity name: message`, and the summary."""
+    """One line a finding, `path:line: CODE severity name: message`, notes and the summary."""
     lines = [_line(finding) for finding in report.findings]
+    lines += [f"note: {clean(note)}" for note in report.notes]
     return "\n".join([*lines, *_summary(report, verbose=False)]) + "\n"
 
 
