@@ -155,7 +155,12 @@ class Corda(Recipe):
         from peft.tuners.lora.corda import preprocess_corda
 
         base, config = self.base(), self.config()
-        preprocess_corda(base, config, run_model=lambda: base(**self.base.batch))
+
+        def run_model() -> None:
+            for row in range(len(TOKENS)):  # it takes one row at a time
+                base(**{name: column[row : row + 1] for name, column in self.base.batch.items()})
+
+        preprocess_corda(base, config, run_model=run_model)
         return get_peft_model(base, config)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import torch.distributed as dist
+
 from trainguard import TrainGuardCallback
 from trainguard.findings import Report
 
@@ -20,6 +22,7 @@ def main(folder: Path) -> None:
     options = {"callbacks": [guard], "max_steps": 5, "ddp_backend": "gloo"}
     model, kind = tiny.lora(tiny.model()), tiny.poisoned(from_step=3)
     tiny.trainer(model, folder, kind, report_to="tensorboard", **options).train()
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
