@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from trainguard.findings import Finding, Location, Report, Severity
 
-NOTHING = "Nothing was recognised to check: no adapter, checkpoint, model, training run or log."
+NOTHING = (
+    "Nothing was recognised to check: no adapter, checkpoint, model, training run, log, data set "
+    "or source."
+)
 
 
 def clean(text: str) -> str:
