@@ -101,12 +101,13 @@ def test_python_compiles(fence: pages.Fence) -> None:
 
 @pytest.mark.parametrize("fence", pages.fences("python"), ids=lambda fence: fence.name)
 def test_what_python_imports_from_trainguard_exists(fence: pages.Fence) -> None:
-    import importlib
+    imports = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(fence.body))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("trainguard")
+    ]
 
-    for node in ast.walk(ast.parse(fence.body)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("trainguard"):
-            for name in node.names:
-                assert getattr(importlib.import_module(node.module), name.name) is not None
+    exec("\n".join(imports), {})
 
 
 @pytest.mark.parametrize("fence", pages.fences("yaml"), ids=lambda fence: fence.name)
