@@ -128,11 +128,17 @@ def _judge_one(
             undecided |= set() if outcome.decided else {one.code}
     comments = evidence.facts.get(Suppression, ())
     unused = () if failures else tuple(_unused(comments, checks, tally.used, undecided))
+    misnamed = tuple(one for one in unused if one.nearest is not None)
+    is_open = UnusedSuppression in evidence.absent and unused != misnamed
     for one in checks:
         if one.reports_failures:
             _run(one, _with(evidence, Failure, tuple(failures)), tally)
         elif one.reports_suppressions and comments:
-            _run(one, _with(evidence, UnusedSuppression, unused), tally)
+            if is_open:
+                _note_absence(one, [UnusedSuppression], evidence, tally)
+            if misnamed or not is_open:
+                told = misnamed if is_open else unused
+                _run(one, _with(evidence, UnusedSuppression, told), tally)
 
 
 def _with(evidence: Evidence, kind: type, facts: tuple[object, ...]) -> Evidence:

@@ -140,12 +140,17 @@ def test_an_unused_suppression_is_reported_and_a_used_one_is_not(project: Path) 
     text = '"""Write `# trainguard: ignore[TG801]`."""\n'  # a string is no comment
     (project / "train.py").write_text(text + used + unused)
 
-    report = json.loads(run("train.py", "--output-format", "json").stdout)
+    ours = ("--select", "TG0,TG8", "--output-format", "json")
+    report = json.loads(run(".", *ours).stdout)
 
     assert [(f["code"], f["location"]["line"]) for f in report["findings"]] == [("TG001", 7)]
     assert [one["code"] for one in report["suppressed"]] == ["TG801"]
-    # What was not looked for may still be needed.
-    assert run("train.py", "--ignore", "TG812", "--fail-on", "warning").exit_code == 0
+    # What was not looked for may still be needed, and so what other files have a part in.
+    assert codes(run(".", *ours, "--ignore", "TG812")) == []
+    alone = json.loads(run("train.py", *ours).stdout)
+    assert alone["findings"] == []
+    assert "TG001" not in alone["checked"]
+    assert "TG001" in [one["code"] for one in alone["not_checked"] if one.get("subject")]
 
 
 def test_a_suppression_that_names_no_check_is_reported_with_the_nearest(project: Path) -> None:
@@ -215,10 +220,16 @@ def test_standard_input_is_recognised(
     assert place == (name or "<stdin>")
 
 
-def test_a_log_that_shows_code_is_a_log(project: Path) -> None:
-    text = "import torch\nTraceback (most recent call last):\n  File 'x'\n" + LOG
-
-    assert "TG501" in codes(run("-", "--output-format", "json", stdin=text))
+@pytest.mark.parametrize(
+    "head",
+    [
+        "import torch\nTraceback (most recent call last):\n  File 'x'\n",
+        '{\n  "learning_rate": 0.0002\n}\n',
+        '{\n  "peft_type": "LORA"\n}\n',
+    ],
+)
+def test_a_log_that_shows_something_else_first_is_a_log(project: Path, head: str) -> None:
+    assert "TG501" in codes(run("-", "--output-format", "json", stdin=head + LOG))
 
 
 def test_a_name_that_says_script_is_believed(project: Path) -> None:

@@ -16,7 +16,8 @@ adaptor-loaded-frozen line=3 nearest="adapter-loaded-frozen"   # TG001
 ```
 
 ## Instead
-Every comment covers a finding. One whose check was not run, or could not decide, is not judged.
+Every comment covers a finding. One whose check was not run, or could not decide, is not judged;
+nor is one of a file that was checked alone, for other files may be what its finding takes.
 
 ```suppression
 ```

@@ -17,10 +17,11 @@ from pathlib import Path
 from trainguard.facts.evidence import Evidence
 from trainguard.facts.failure import Failure
 from trainguard.facts.source import ProjectFacts, SourceFacts, tail
-from trainguard.facts.suppression import Suppression
+from trainguard.facts.suppression import Suppression, UnusedSuppression
 from trainguard.gather.suppressions import suppressions
 
 KIND = "source file"
+ALONE = "what a comment covers may take the rest of the project to be found"
 #: Generated code is larger; what people write is not.
 LARGEST = 2_000_000
 #: Characters that are parsed and linked at a time; a parsed text takes some thirty times as much.
@@ -51,12 +52,15 @@ class _Read:
     """Why it is left out, which is no fault of its own."""
 
 
-def source_evidence(paths: Sequence[Path], root: Path) -> Iterator[Evidence]:
+def source_evidence(
+    paths: Sequence[Path], root: Path, *, alone: bool = False
+) -> Iterator[Evidence]:
     """The facts of every file, read together: what one imports from another is known.
 
     Args:
         paths: Python files and notebooks, neighbours next to each other.
         root: the project's folder; the findings of its files belong together.
+        alone: whether the rest of the project is not among them.
 
     Of a very large project so many files are linked at a time as `LARGEST_PROJECT` allows.
     """
@@ -65,7 +69,7 @@ def source_evidence(paths: Sequence[Path], root: Path) -> Iterator[Evidence]:
         sources = [_parsed(read, project) for read in reads]
         link(project, [source for source in sources if source is not None])
         for read, source in zip(reads, sources, strict=True):
-            yield _evidence(read, source, str(root))
+            yield _evidence(read, source, str(root), alone=alone)
 
 
 def _together(reads: Iterable[_Read]) -> Iterator[list[_Read]]:
@@ -86,12 +90,14 @@ def evidence_from_text(text: str, path: str = "train.py") -> Evidence:
     read, project = _Read(Path(path), text), ProjectFacts()
     source = _parsed(read, project, always=True)
     link(project, [source] if source is not None else [])
-    return _evidence(read, source, path)
+    return _evidence(read, source, path, alone=True)
 
 
-def _evidence(read: _Read, source: SourceFacts | None, scope: str) -> Evidence:
+def _evidence(read: _Read, source: SourceFacts | None, scope: str, *, alone: bool) -> Evidence:
     facts: dict[type, object] = {Suppression: tuple(suppressions(read.text))}
     absent: dict[type, str] = {SourceFacts: read.unread} if read.unread else {}
+    if alone:
+        absent[UnusedSuppression] = ALONE
     if read.problem:
         facts[Failure] = (Failure(f"reading {read.path}", read.problem),)
     elif source is not None:

@@ -40,7 +40,7 @@ def stdin_evidence(stream: BinaryIO, name: str | None, intent: Intent) -> Iterat
     try:
         kind = PurePath(name).name if name else _named_by(buffered.peek())
         if kind == CONFIG_NAME:
-            yield _config(buffered, subject, intent)
+            yield from _config(buffered, subject, intent, sure=name is not None)
         elif kind in _RECORDS:
             yield _record(buffered, kind, subject)
         elif kind.endswith(SUFFIXES):
@@ -56,23 +56,27 @@ def _named_by(head: bytes) -> str:
     if head.lstrip().startswith(b"{"):
         if b'"log_history"' in head:
             return STATE_FILE
-        # A log of dicts has one on each line, a config is indented.
-        if b'"peft_type"' in head or re.match(rb"\s*\{\s*\n", head):
+        if b'"peft_type"' in head:
             return CONFIG_NAME
     return "script.py" if _STATEMENT.search(head) else ""
 
 
-def _config(stream: BinaryIO, subject: str, intent: Intent) -> Evidence:
+def _config(stream: BinaryIO, subject: str, intent: Intent, *, sure: bool) -> Iterator[Evidence]:
+    """A config; what begins as one and is none may be a log that shows its settings first."""
     from trainguard.gather.adapter_config import LARGEST, parse_config
     from trainguard.gather.adapter_files import UnreadableError
 
     facts: dict[type, Any] = {Intent: intent}
+    content = stream.read(LARGEST + 1)
     try:
-        facts[AdapterConfig] = parse_config(stream.read(LARGEST + 1), subject)
+        facts[AdapterConfig] = parse_config(content, subject)
     except UnreadableError as error:
+        if not sure:
+            yield from _log(io.BytesIO(content + stream.read()), subject)
+            return
         facts[Failure] = (Failure(f"reading {subject}", f"it {error}"),)
     absent: dict[type, str] = {AdapterTensors: "standard input brings the configuration alone"}
-    return Evidence(subject=subject, kind="adapter config", facts=facts, absent=absent)
+    yield Evidence(subject=subject, kind="adapter config", facts=facts, absent=absent)
 
 
 def _record(stream: BinaryIO, kind: str, subject: str) -> Evidence:

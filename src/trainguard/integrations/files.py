@@ -131,7 +131,7 @@ def gather(path: Path, wanted: Wanted) -> Iterator[Evidence]:
 
 def _file(path: Path, wanted: Wanted) -> Iterator[Evidence]:
     if path.suffix in SUFFIXES:  # named by the user, so a test is no reason to leave it out
-        yield from _sources([path], path.parent)
+        yield from _sources([path], path.parent, alone=True)
     elif path.name in (STATE_FILE, STEPS_FILE):
         yield run_evidence(path, str(path))
     elif path.name.startswith("adapter_"):
@@ -186,12 +186,12 @@ def _data(subject: Path, files: Sequence[Path], against: Sequence[Path]) -> Evid
     return data_evidence(subject, files, against)
 
 
-def _sources(paths: Sequence[Path], root: Path) -> Iterator[Evidence]:
+def _sources(paths: Sequence[Path], root: Path, *, alone: bool = False) -> Iterator[Evidence]:
     """Python files, read together; their reader is loaded only where there are any."""
     if paths:
         from trainguard.gather.source import source_evidence
 
-        yield from source_evidence(paths, root)
+        yield from source_evidence(paths, root, alone=alone)
 
 
 def _logs(folder: Path, files: Sequence[Path]) -> Iterator[Evidence]:
